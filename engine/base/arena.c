@@ -1,0 +1,123 @@
+/* Arena: a list of heap blocks; only the newest (the head) is carved from.
+ *
+ * Invariants:
+ * 1. `at` and `end` lie in the head block, or both are NULL.
+ * 2. `used` is the sum of `bytes` over the list, and at most `budget` if that is not 0.
+ * A block that serves one large request goes behind the head, which stays in use. */
+#include "engine/base/arena.h"
+
+#define BLOCK_BYTES_MIN ((size_t)4096)
+#define BLOCK_BYTES_MAX ((size_t)1 << 20)
+
+struct sop_arena_block {
+    struct sop_arena_block *next;
+    size_t bytes; /* of the heap block, this header included */
+};
+_Static_assert(sizeof(struct sop_arena_block) % 8 == 0, "what follows the header is aligned");
+
+void sop_arena_init(struct sop_arena *arena, size_t budget)
+{
+    *arena = (struct sop_arena){.budget = budget};
+}
+
+void sop_arena_reset(struct sop_arena *arena)
+{
+    struct sop_arena_block *block = arena->blocks;
+    while (block != NULL) {
+        struct sop_arena_block *next = block->next;
+        sop_free(block);
+        block = next;
+    }
+    sop_arena_init(arena, arena->budget);
+}
+
+/* A heap block within the budget, counted but not yet in the list; NULL if there is none. */
+static struct sop_arena_block *block_new(struct sop_arena *arena, size_t bytes)
+{
+    arena->refused = arena->budget != 0 && bytes > arena->budget - arena->used;
+    if (arena->refused) {
+        return NULL;
+    }
+    struct sop_arena_block *block = sop_malloc(bytes);
+    if (block != NULL) {
+        block->next = NULL;
+        block->bytes = bytes;
+        arena->used += bytes;
+    }
+    return block;
+}
+
+/* Total size doubles with each block, up to the largest block. */
+static size_t next_block_bytes(const struct sop_arena *arena)
+{
+    size_t bytes = BLOCK_BYTES_MIN;
+    while (bytes < arena->used && bytes < BLOCK_BYTES_MAX) {
+        bytes *= 2;
+    }
+    return bytes;
+}
+
+/* A block for this request alone. */
+static void *alloc_alone(struct sop_arena *arena, size_t bytes)
+{
+    struct sop_arena_block *block = block_new(arena, sizeof *block + bytes);
+    if (block == NULL) {
+        return NULL;
+    }
+    if (arena->blocks != NULL) {
+        block->next = arena->blocks->next;
+        arena->blocks->next = block;
+    } else {
+        arena->blocks = block;
+    }
+    return block + 1;
+}
+
+static void *alloc_from_new_block(struct sop_arena *arena, size_t bytes)
+{
+    size_t block_bytes = next_block_bytes(arena);
+    if (bytes > block_bytes - sizeof(struct sop_arena_block)) {
+        return alloc_alone(arena, bytes);
+    }
+    struct sop_arena_block *block = block_new(arena, block_bytes);
+    if (block == NULL) {
+        return alloc_alone(arena, bytes); /* the end of the budget is used to the byte */
+    }
+    block->next = arena->blocks;
+    arena->blocks = block;
+    arena->at = (uint8_t *)(block + 1);
+    arena->end = (uint8_t *)block + block_bytes;
+    void *place = arena->at;
+    arena->at += bytes;
+    return place;
+}
+
+void *sop_arena_alloc(struct sop_arena *arena, size_t bytes)
+{
+    SOP_ASSERT(arena->at <= arena->end);
+    if (bytes > SIZE_MAX / 2) {
+        return NULL;
+    }
+    bytes = bytes == 0 ? 8 : (bytes + 7) & ~(size_t)7;
+    if (bytes > (size_t)(arena->end - arena->at)) {
+        return alloc_from_new_block(arena, bytes);
+    }
+    void *place = arena->at;
+    arena->at += bytes;
+    return place;
+}
+
+int sop_arena_copy(struct sop_arena *arena, struct sop_slice from, struct sop_slice *to,
+                   struct sop_err *err)
+{
+    uint8_t *copy = sop_arena_alloc(arena, from.len);
+    if (copy == NULL) {
+        return SOP_ERR(err, NOMEM, "copy %zu bytes: %zu of a budget of %zu bytes are held",
+                       from.len, arena->used, arena->budget);
+    }
+    if (from.len != 0) {
+        memcpy(copy, from.data, from.len);
+    }
+    *to = sop_slice(copy, from.len);
+    return 0;
+}

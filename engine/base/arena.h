@@ -1,0 +1,32 @@
+/* Arena: memory that dies together (a transaction, a request, a batch), under a budget.
+ * Blocks double from 4 KiB to 1 MiB; larger requests get a block of their own. One thread. */
+#ifndef SOP_ARENA_H
+#define SOP_ARENA_H
+
+#include "engine/base/base.h"
+
+struct sop_arena_block;
+struct sop_arena {
+    struct sop_arena_block *blocks; /* newest first */
+    uint8_t *at;                    /* next free byte of the newest block */
+    uint8_t *end;
+    size_t used;   /* bytes held from the heap, block headers included */
+    size_t budget; /* most bytes to hold; 0 = no limit */
+    bool refused;  /* the newest failure was of the budget, not of the heap */
+};
+
+/* Fills *arena; takes no memory yet. budget in bytes, 0 = none. */
+void sop_arena_init(struct sop_arena *arena, size_t budget);
+/* Frees everything; the arena is empty and usable again with the same budget. */
+void sop_arena_reset(struct sop_arena *arena);
+static inline void sop_arena_fini(struct sop_arena *arena)
+{
+    sop_arena_reset(arena);
+}
+/* 8-byte aligned bytes that live until reset/fini; NULL when heap or budget is exhausted. */
+void *sop_arena_alloc(struct sop_arena *arena, size_t bytes) SOP_MUST_USE;
+/* Copy of `from` in the arena. 0, or SOP_ERR_NOMEM (heap or budget). */
+int sop_arena_copy(struct sop_arena *arena, struct sop_slice from, struct sop_slice *to,
+                   struct sop_err *err) SOP_MUST_USE;
+
+#endif
