@@ -1,0 +1,155 @@
+/* One member's journal: append-only files of 4096-aligned records, synced by group.
+ *
+ * The writer appends records of one tenure and makes them durable; the cursor reads them back,
+ * of any member, and tells a torn tail from damage. Formats: engine/journal/format.h. What a
+ * record means, and when it is decided, is the chain's business (docs/PROTOCOL.md section 7).
+ *
+ * Why files are filled with zeros ahead: overwriting allocated bytes costs one data write per
+ * sync; growing a file costs a file-system transaction as well. */
+#ifndef SOP_JOURNAL_H
+#define SOP_JOURNAL_H
+
+#include "engine/base/base.h"
+#include "engine/base/failpoint.h"
+#include "engine/journal/format.h"
+#include "engine/volume/volume.h"
+
+#include <stdatomic.h>
+
+#define SOP_JOURNAL_DIR_BYTES 64 /* "members/<32 hex digits>/journal" with its 0 */
+
+/* A place in a journal: where a record lies or will lie. */
+struct sop_journal_place {
+    uint32_t file;
+    uint64_t offset;
+};
+
+/* --- writing --- */
+
+struct sop_journal_config {
+    struct sop_volume *volume;               /* borrowed */
+    const char *dir;                         /* existing folder, copied */
+    uint8_t nonce[SOP_NONCE_BYTES];          /* of the member */
+    uint64_t file_bytes_min;                 /* 0 = SOP_JOURNAL_BYTES_MIN */
+    uint64_t file_bytes_max;                 /* 0 = SOP_JOURNAL_BYTES_MAX */
+    _Atomic uint64_t *syncs;                 /* counts sync calls; borrowed */
+    const struct sop_failpoints *failpoints; /* borrowed, may be NULL */
+};
+
+struct sop_journal;
+
+/* Makes the first file: zero-filled, synced, its name durable in `dir`. Two syncs. *out is due
+ * sop_journal_free(). NOSPACE, IO, NOMEM: what was made is removed again as far as possible. */
+int sop_journal_new(struct sop_journal **out, const struct sop_journal_config *config,
+                    struct sop_err *err) SOP_MUST_USE;
+/* Closes the files; writes nothing. NULL is fine. */
+void sop_journal_free(struct sop_journal *j);
+
+/* Says which tenure the records belong to. Before the first append, once. */
+void sop_journal_begin(struct sop_journal *j, uint64_t tenure, uint64_t member, uint64_t hash);
+
+struct sop_journal_entry {
+    uint16_t kind;
+    uint64_t batch;
+    uint64_t lac;                  /* record number */
+    const struct sop_slice *parts; /* the payload, one after the other; borrowed */
+    size_t part_count;
+    bool last; /* LEAVE: nothing will follow, so it may use the room kept for it */
+};
+
+/* Writes one record, without a sync unless a file ends (END must be durable before what follows
+ * it can be). *record is its number. One thread at a time.
+ * If a failure leaves sop_journal_broken() false, nothing happened and the append may be tried
+ * again: NOSPACE, NOMEM, IO while making a new file; TOO_LARGE. Otherwise bytes of the record
+ * may be on the volume and the journal refuses everything from now on. */
+int sop_journal_append(struct sop_journal *j, const struct sop_journal_entry *entry,
+                       uint64_t *record, struct sop_err *err) SOP_MUST_USE;
+/* Makes everything appended durable; at most one sync. A failure breaks the journal: a sync
+ * that failed is never repeated. */
+int sop_journal_sync(struct sop_journal *j, struct sop_err *err) SOP_MUST_USE;
+bool sop_journal_broken(const struct sop_journal *j);
+/* After an append that broke the journal: makes the records before it durable, whose bytes were
+ * all written. STOPPED: a sync has failed, so nobody can. IO. */
+int sop_journal_rescue(struct sop_journal *j, struct sop_err *err) SOP_MUST_USE;
+
+/* Rolling hash after the last record; its number; the place where the next record will lie, or
+ * the END that leads there. Not during an append. */
+uint64_t sop_journal_hash(const struct sop_journal *j);
+uint64_t sop_journal_last(const struct sop_journal *j);
+struct sop_journal_place sop_journal_next_place(const struct sop_journal *j);
+
+/* Makes the next file if the current one is half full and there is none. Any thread, also
+ * during an append. A failure changes nothing. */
+int sop_journal_prepare(struct sop_journal *j, struct sop_err *err) SOP_MUST_USE;
+bool sop_journal_wants_prepare(const struct sop_journal *j);
+
+/* Removes the files that end before `file` (one of this journal's). Any thread, also during an
+ * append; idempotent, no sync. */
+int sop_journal_trim(struct sop_journal *j, uint32_t file, struct sop_err *err) SOP_MUST_USE;
+/* Bytes appended after a place; all bytes if the place is not in this journal. Any thread. */
+uint64_t sop_journal_bytes_since(struct sop_journal *j, const struct sop_journal_place *place);
+
+/* --- reading --- */
+
+struct sop_journal_record {
+    struct sop_journal_header header;
+    struct sop_journal_place place; /* where it was found */
+    struct sop_slice payload;       /* lives until the next call on the cursor */
+    struct sop_slice raw;           /* header, payload, padding: what a copy consists of */
+};
+
+/* Reads the records of one tenure in order. Fill with one of the init functions, end with
+ * sop_journal_cursor_fini(). One thread. */
+struct sop_journal_cursor {
+    struct sop_volume *volume;
+    char path[SOP_JOURNAL_DIR_BYTES + 64]; /* folder; or file, if `end` is set */
+    uint8_t nonce[SOP_NONCE_BYTES];
+    uint64_t tenure;
+    uint64_t record; /* number of the next record */
+    bool hash_known;
+    uint64_t hash;                 /* rolling hash before it, if known */
+    struct sop_journal_place next; /* where it should be */
+    uint64_t end;                  /* end of a region of copies; 0 = a journal */
+    /* private */
+    struct sop_file *file;
+    uint32_t file_open;
+    uint64_t file_bytes;
+    uint8_t *window;
+    size_t window_cap;
+    size_t window_len;
+    uint64_t window_at;
+};
+
+struct sop_journal_start {
+    uint8_t nonce[SOP_NONCE_BYTES];
+    uint64_t tenure;
+    uint64_t record; /* first record wanted */
+    bool hash_known; /* else the first record read is believed */
+    uint64_t hash;
+    struct sop_journal_place place; /* of that record; file unused for copies */
+};
+
+/* From a place in the journal below `dir`. */
+void sop_journal_cursor_init(struct sop_journal_cursor *c, struct sop_volume *v,
+                             const char *dir, const struct sop_journal_start *start);
+/* Copies of records inside the file `path`, from start->place.offset to `end`. */
+void sop_journal_cursor_init_copies(struct sop_journal_cursor *c, struct sop_volume *v,
+                                    const char *path, uint64_t end,
+                                    const struct sop_journal_start *start);
+void sop_journal_cursor_fini(struct sop_journal_cursor *c);
+
+/* The next record. END: none that is whole lies at c->next (never written, torn or damaged:
+ * sop_journal_cursor_scan() helps to tell). DATA_LOSS: a whole record with a wrong rolling
+ * hash. VERSION, IO, NOMEM. */
+int sop_journal_cursor_next(struct sop_journal_cursor *c, struct sop_journal_record *out,
+                            struct sop_err *err) SOP_MUST_USE;
+/* After END: looks at everything behind c->next, in this file and in all that may follow, for
+ * whole headers of the tenure. *lac = the greatest LAC in any of them, 0 if there is none: a
+ * LAC >= c->record proves that a record was durable and is damaged. */
+int sop_journal_cursor_scan(struct sop_journal_cursor *c, uint64_t *lac,
+                            struct sop_err *err) SOP_MUST_USE;
+
+/* "<dir>/<file>" for messages and for whoever removes files. */
+void sop_journal_path(char *to, size_t cap, const char *dir, uint32_t file);
+
+#endif
