@@ -1,0 +1,283 @@
+/* Writing images: the frame that a maker and a merge fill, the maker itself, separators.
+ *
+ * Cells can only be written when the common prefix is known, and that is known when the last
+ * key is. So the maker collects whole keys and contents, and writes everything in finish. */
+#include "engine/btree/sheet.h"
+
+#include "engine/btree/sheet_int.h"
+
+/* ---- frame ----------------------------------------------------------------------------------
+ */
+
+static void put_header(uint8_t *p, const struct sop_sheet_parts *parts, uint32_t bytes,
+                       uint32_t pieces)
+{
+    const struct sop_sheet_meta *meta = parts->meta;
+    memset(p, 0, SOP_SHEET_HEADER_BYTES);
+    sop_put_u32(p + SOP_SHEET_AT_MAGIC, SOP_SHEET_MAGIC);
+    sop_put_u16(p + SOP_SHEET_AT_VERSION, SOP_SHEET_VERSION);
+    p[SOP_SHEET_AT_FLAGS] =
+        (uint8_t)((meta->run ? SOP_SHEET_RUN : 0) | (meta->has_high ? SOP_SHEET_HAS_HIGH : 0) |
+                  (parts->compared ? SOP_SHEET_COMPARED : 0));
+    p[SOP_SHEET_AT_LEVEL] = meta->level;
+    sop_put_u64(p + SOP_SHEET_AT_STORE, meta->store);
+    sop_put_u64(p + SOP_SHEET_AT_PAGE, meta->page);
+    sop_put_u64(p + SOP_SHEET_AT_LSN, meta->lsn.slot);
+    sop_put_u64(p + SOP_SHEET_AT_LSN + 8, meta->lsn.record);
+    sop_put_u32(p + SOP_SHEET_AT_COUNT, parts->count);
+    sop_put_u32(p + SOP_SHEET_AT_BYTES, bytes);
+    sop_put_u32(p + SOP_SHEET_AT_LOW_BYTES, (uint32_t)meta->low.len);
+    sop_put_u32(p + SOP_SHEET_AT_HIGH_BYTES, meta->has_high ? (uint32_t)meta->high.len : 0);
+    sop_put_u32(p + SOP_SHEET_AT_PREFIX_BYTES,
+                (uint32_t)(parts->prefix1.len + parts->prefix2.len));
+    sop_put_u32(p + SOP_SHEET_AT_PIECES, pieces);
+}
+
+int sop_sheet__begin(struct sop_sheet_frame *f, const struct sop_sheet_parts *parts,
+                     struct sop_err *err)
+{
+    const struct sop_sheet_meta *meta = parts->meta;
+    struct sop_slice high = meta->has_high ? meta->high : sop_slice(NULL, 0);
+    uint64_t names =
+        (uint64_t)meta->low.len + high.len + parts->prefix1.len + parts->prefix2.len;
+    uint64_t index = ((names + 7) & ~UINT64_C(7)) + (uint64_t)parts->count * 12 + 4;
+    uint64_t body = index + parts->cells_bytes;
+    uint64_t pieces = sop_sheet__pieces(body);
+    uint64_t start = SOP_SHEET_HEADER_BYTES + sop_sheet__table_bytes(pieces);
+    if (start + body > SOP_SHEET_BYTES_MAX) {
+        return SOP_ERR(err, TOO_LARGE, "a sheet of %" PRIu64 " bytes", start + body);
+    }
+    uint8_t *image = sop_malloc_aligned(8, (size_t)(start + body));
+    if (image == NULL) {
+        return SOP_ERR(err, NOMEM, "make a sheet of %" PRIu64 " bytes", start + body);
+    }
+    put_header(image, parts, (uint32_t)(start + body), (uint32_t)pieces);
+    uint8_t *at = sop_cell__put_slice(image + start, meta->low);
+    at = sop_cell__put_slice(at, high);
+    at = sop_cell__put_slice(at, parts->prefix1);
+    at = sop_cell__put_slice(at, parts->prefix2);
+    while ((uintptr_t)at % 8 != 0) {
+        *at++ = 0;
+    }
+    f->image = image;
+    f->bytes = (uint32_t)(start + body);
+    f->heads = (uint64_t *)(void *)at;
+    f->offsets = (uint32_t *)(void *)(at + (size_t)parts->count * 8);
+    f->cells = (uint32_t)(start + index);
+    f->offsets[parts->count] = f->bytes;
+    return 0;
+}
+
+struct sop_slice sop_sheet__seal(struct sop_sheet_frame *f)
+{
+    uint8_t *table = f->image + SOP_SHEET_HEADER_BYTES;
+    uint32_t pieces = sop_get_u32(f->image + SOP_SHEET_AT_PIECES);
+    size_t table_bytes = (size_t)sop_sheet__table_bytes(pieces);
+    size_t at = SOP_SHEET_HEADER_BYTES + table_bytes;
+    memset(table + table_bytes - 4, 0, 4); /* the padding, if there is any */
+    for (uint32_t i = 0; i < pieces; i++) {
+        size_t left = f->bytes - at;
+        size_t len = left < SOP_SHEET_PIECE_BYTES ? left : SOP_SHEET_PIECE_BYTES;
+        sop_put_u32(table + (size_t)i * 4, sop_crc32c(f->image + at, len, 0));
+        at += len;
+    }
+    SOP_ASSERT(at == f->bytes);
+    uint32_t crc = sop_crc32c(f->image, SOP_SHEET_AT_CRC, 0);
+    sop_put_u32(f->image + SOP_SHEET_AT_CRC, sop_crc32c(table, table_bytes, crc));
+    return sop_slice(f->image, f->bytes);
+}
+
+/* ---- maker ----------------------------------------------------------------------------------
+ */
+
+/* What index holds for each item; its key lies in keys, its ride and value in cells. */
+struct maker_entry {
+    uint64_t key_at;
+    uint64_t cell_at;
+    uint32_t key_bytes;
+    uint32_t ride_bytes;
+    uint32_t value_bytes;
+    uint32_t kind;
+};
+
+/* Header, table of one piece, padding, last offset; table bytes are counted per item. */
+#define ESTIMATE_EMPTY ((size_t)SOP_SHEET_HEADER_BYTES + 8 + 8 + 4)
+
+void sop_sheet_maker_init(struct sop_sheet_maker *m, const struct sop_order *order)
+{
+    *m = (struct sop_sheet_maker){.order = order, .estimate = ESTIMATE_EMPTY};
+}
+
+void sop_sheet_maker_reset(struct sop_sheet_maker *m)
+{
+    sop_buf_clear(&m->keys);
+    sop_buf_clear(&m->cells);
+    sop_buf_clear(&m->index);
+    m->count = 0;
+    m->tombstones = 0;
+    m->estimate = ESTIMATE_EMPTY;
+}
+
+void sop_sheet_maker_fini(struct sop_sheet_maker *m)
+{
+    sop_buf_fini(&m->keys);
+    sop_buf_fini(&m->cells);
+    sop_buf_fini(&m->index);
+    m->count = 0;
+}
+
+static const struct maker_entry *maker_entry(const struct sop_sheet_maker *m, uint32_t i)
+{
+    return (const struct maker_entry *)(const void *)m->index.data + i;
+}
+
+static struct sop_slice maker_key(const struct sop_sheet_maker *m, uint32_t i)
+{
+    const struct maker_entry *e = maker_entry(m, i);
+    return sop_slice(m->keys.data + e->key_at, e->key_bytes);
+}
+
+__attribute__((unused)) static bool maker_ascends(const struct sop_sheet_maker *m)
+{
+    return m->count < 2 ||
+           sop_order_cmp(m->order, maker_key(m, m->count - 2), maker_key(m, m->count - 1)) < 0;
+}
+
+/* Appends to a buffer that has the room. */
+static void buf_put(struct sop_buf *buf, struct sop_slice s)
+{
+    if (s.len > 0) {
+        memcpy(buf->data + buf->len, s.data, s.len);
+        buf->len += s.len;
+    }
+}
+
+int sop_sheet_maker_add(struct sop_sheet_maker *m, const struct sop_item *item,
+                        struct sop_err *err)
+{
+    bool tombstone = item->kind == SOP_VALUE_TOMBSTONE;
+    SOP_ASSERT(!tombstone || (item->ride.len == 0 && item->value.len == 0));
+    SOP_ASSERT(item->kind != SOP_VALUE_PLACE || item->value.len == SOP_SHEET_PLACE_BYTES);
+
+    size_t key_bytes = item->prefix.len + item->suffix.len;
+    size_t content = item->ride.len + item->value.len;
+    /* Each size first: their sum must not overflow. */
+    if (key_bytes > SOP_SHEET_BYTES_MAX || item->ride.len > SOP_SHEET_BYTES_MAX ||
+        item->value.len > SOP_SHEET_BYTES_MAX ||
+        m->estimate + key_bytes + content > SOP_SHEET_BYTES_MAX || m->count == UINT32_MAX) {
+        return SOP_ERR(err, TOO_LARGE, "add an item of %zu + %zu bytes to a sheet", key_bytes,
+                       content);
+    }
+    int rc = sop_buf_reserve(&m->keys, key_bytes, err);
+    if (rc == 0) {
+        rc = sop_buf_reserve(&m->cells, content, err);
+    }
+    if (rc == 0) {
+        rc = sop_buf_reserve(&m->index, sizeof(struct maker_entry), err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    struct maker_entry e = {.key_at = m->keys.len,
+                            .cell_at = m->cells.len,
+                            .key_bytes = (uint32_t)key_bytes,
+                            .ride_bytes = (uint32_t)item->ride.len,
+                            .value_bytes = (uint32_t)item->value.len,
+                            .kind = (uint32_t)item->kind};
+    buf_put(&m->keys, item->prefix);
+    buf_put(&m->keys, item->suffix);
+    buf_put(&m->cells, item->ride);
+    buf_put(&m->cells, item->value);
+    buf_put(&m->index, sop_slice(&e, sizeof e));
+    m->count++;
+    m->tombstones += tombstone;
+    size_t cell = sop_cell__bytes(key_bytes, item->ride.len, item->value.len);
+    m->estimate += cell + 12 + (cell + 12) / (SOP_SHEET_PIECE_BYTES / 4) + 1;
+    SOP_DEEP_ASSERT(maker_ascends(m));
+    return 0;
+}
+
+/* Keys must lie between the fences they are filed under: readers rely on it to skip searches.
+ */
+static bool maker_in_fences(const struct sop_sheet_maker *m, const struct sop_sheet_meta *meta)
+{
+    return m->count == 0 ||
+           ((meta->low.len == 0 || sop_order_cmp(m->order, maker_key(m, 0), meta->low) >= 0) &&
+            (!meta->has_high ||
+             sop_order_cmp(m->order, maker_key(m, m->count - 1), meta->high) < 0));
+}
+
+static uint64_t maker_cells_bytes(const struct sop_sheet_maker *m, size_t prefix)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct maker_entry *e = maker_entry(m, i);
+        sum += sop_cell__bytes(e->key_bytes - prefix, e->ride_bytes, e->value_bytes);
+    }
+    return sum;
+}
+
+static void maker_write(const struct sop_sheet_maker *m, size_t prefix,
+                        struct sop_sheet_frame *f)
+{
+    bool compared = m->order->compare != NULL;
+    uint8_t *at = f->image + f->cells;
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct maker_entry *e = maker_entry(m, i);
+        struct sop_slice suffix = sop_slice__from(maker_key(m, i), prefix);
+        f->offsets[i] = (uint32_t)(at - f->image);
+        f->heads[i] = compared ? 0 : sop_sheet__head(suffix.data, suffix.len);
+        *at++ = (uint8_t)(e->kind | (e->ride_bytes > 0 ? SOP_CELL_HAS_RIDE : 0u));
+        at = sop_cell__put_len(at, suffix.len);
+        if (e->ride_bytes > 0) {
+            at = sop_cell__put_len(at, e->ride_bytes);
+        }
+        at = sop_cell__put_slice(at, suffix);
+        /* Ride and value lie side by side, as in the cell. */
+        size_t content = (size_t)e->ride_bytes + e->value_bytes;
+        at = sop_cell__put_slice(at, content == 0
+                                         ? sop_slice(NULL, 0)
+                                         : sop_slice(m->cells.data + e->cell_at, content));
+    }
+    SOP_ASSERT(at == f->image + f->bytes);
+}
+
+int sop_sheet_maker_finish(struct sop_sheet_maker *m, const struct sop_sheet_meta *meta,
+                           struct sop_slice *image, struct sop_err *err)
+{
+    SOP_ASSERT(meta->run || m->tombstones == 0);
+    SOP_ASSERT(maker_in_fences(m, meta));
+    struct sop_slice prefix = {NULL, 0};
+    if (m->count > 0 && m->order->compare == NULL) {
+        struct sop_slice first = maker_key(m, 0);
+        prefix = sop_slice(first.data, sop_sheet__common(first, maker_key(m, m->count - 1)));
+    }
+    struct sop_sheet_parts parts = {.meta = meta,
+                                    .compared = m->order->compare != NULL,
+                                    .count = m->count,
+                                    .cells_bytes = maker_cells_bytes(m, prefix.len),
+                                    .prefix1 = prefix};
+    struct sop_sheet_frame frame;
+    int rc = sop_sheet__begin(&frame, &parts, err);
+    if (rc != 0) {
+        return rc;
+    }
+    maker_write(m, prefix.len, &frame);
+    *image = sop_sheet__seal(&frame);
+    return 0;
+}
+
+/* ---- separators -----------------------------------------------------------------------------
+ */
+
+int sop_separator(const struct sop_order *order, struct sop_slice left, struct sop_slice right,
+                  struct sop_buf *to, struct sop_err *err)
+{
+    SOP_DEEP_ASSERT(sop_order_cmp(order, left, right) < 0);
+    if (order->compare != NULL) {
+        return sop_buf_append(to, right.data, right.len, err);
+    }
+    size_t common = sop_sheet__common(left, right);
+    SOP_ASSERT(common < right.len);
+    return sop_buf_append(to, right.data, common + 1, err);
+}

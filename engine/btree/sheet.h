@@ -1,0 +1,164 @@
+/* Sheet: an immutable sorted image of items; base of a page, or a run of deltas over it.
+ *
+ * The same bytes on the volume and in memory. Layout in engine/btree/format.h: header, CRC per
+ * 16 KiB piece, fences (of the page it was made for), common key prefix, 8-byte big-endian
+ * heads (the first bytes of each key after the common prefix), offsets, cells. Inner pages are
+ * sheets whose values are 8-byte little-endian child page ids.
+ *
+ * A sheet from the volume is checked whole once (sop_sheet_check); everything below assumes a
+ * checked or self-built image and never fails. Any thread. */
+#ifndef SOP_SHEET_H
+#define SOP_SHEET_H
+
+#include "engine/base/base.h"
+#include "engine/btree/order.h"
+
+/* What an item's value is. */
+enum sop_value_kind {
+    SOP_VALUE_INLINE = 0,
+    SOP_VALUE_PLACE = 1,     /* value = SOP_PLACE_BYTES encoded place in a pack (Medium, Big) */
+    SOP_VALUE_TOMBSTONE = 2, /* runs only: the key is deleted; no ride, no value */
+};
+
+/* One item as seen in a sheet. key = prefix followed by suffix (two slices, so that nothing is
+ * copied); all slices point into the sheet and live as long as it does. */
+struct sop_item {
+    struct sop_slice prefix;
+    struct sop_slice suffix;
+    struct sop_slice ride;
+    struct sop_slice value;
+    enum sop_value_kind kind;
+};
+
+/* A parsed view of an image: plain pointers, made once when the image becomes resident. */
+struct sop_sheet {
+    const uint8_t *image; /* borrowed */
+    uint32_t bytes;
+    uint32_t count;
+    bool run;      /* may hold tombstones */
+    bool compared; /* made in the order of a comparer; belongs to stores with one only */
+    uint8_t level;
+    struct sop_lsn lsn; /* complete up to here */
+    uint64_t store;
+    uint64_t page;
+    struct sop_slice low;  /* low fence, inclusive; empty = smallest */
+    struct sop_slice high; /* high fence, exclusive; meaningful if has_high */
+    bool has_high;
+    struct sop_slice prefix; /* common prefix of all keys; empty with a registered comparer */
+    const uint64_t *heads;   /* native integers, 8-byte aligned */
+    const uint32_t *offsets; /* count + 1 */
+};
+
+/* Verifies untrusted bytes entirely: sizes, CRCs, order of offsets, each cell's lengths.
+ * DATA_LOSS with what is wrong. The order of the keys is checked, too; that of a comparer only
+ * when `order` is given (NULL if it is not known). image must be 8-aligned. */
+int sop_sheet_check(struct sop_slice image, const struct sop_order *order,
+                    struct sop_sheet *out, struct sop_err *err) SOP_MUST_USE;
+/* Makes the view of an image that was checked or built here before. */
+void sop_sheet_view(struct sop_slice image, struct sop_sheet *out);
+
+/* Item i < count. */
+struct sop_item sop_sheet_item(const struct sop_sheet *s, uint32_t i);
+/* First index whose key is >= key (lower bound), in 0..count; *exact = equal key found. */
+uint32_t sop_sheet_seek(const struct sop_sheet *s, const struct sop_order *order,
+                        struct sop_slice key, bool *exact);
+/* Compares item i's key with key, in the store's order. */
+int sop_sheet_cmp(const struct sop_sheet *s, const struct sop_order *order, uint32_t i,
+                  struct sop_slice key);
+/* Copies the whole key into `to` (replaced). */
+int sop_item_key(const struct sop_item *item, struct sop_buf *to,
+                 struct sop_err *err) SOP_MUST_USE;
+
+/* Builder: items are added in key order, then the image is finished. Reusable after reset.
+ * Budget-free; grows by sop_malloc. One thread. */
+struct sop_sheet_maker {
+    const struct sop_order *order;
+    struct sop_buf keys;  /* internal */
+    struct sop_buf cells; /* internal */
+    struct sop_buf index; /* internal */
+    uint32_t count;
+    uint32_t tombstones;
+    size_t estimate; /* image bytes if finished now with empty fences (upper bound) */
+};
+struct sop_sheet_meta {
+    uint64_t store;
+    uint64_t page;
+    uint8_t level;
+    bool run;
+    struct sop_lsn lsn;
+    struct sop_slice low;
+    struct sop_slice high;
+    bool has_high;
+};
+void sop_sheet_maker_init(struct sop_sheet_maker *m, const struct sop_order *order);
+void sop_sheet_maker_reset(struct sop_sheet_maker *m);
+void sop_sheet_maker_fini(struct sop_sheet_maker *m);
+/* Keys must come strictly ascending (deep assert). */
+int sop_sheet_maker_add(struct sop_sheet_maker *m, const struct sop_item *item,
+                        struct sop_err *err) SOP_MUST_USE;
+/* A fresh image (sop_malloc_aligned 8, owned by the caller) with all CRCs set. The maker stays
+ * as it is. Without meta->run there must be no tombstone. NOMEM; TOO_LARGE over 4 GiB. */
+int sop_sheet_maker_finish(struct sop_sheet_maker *m, const struct sop_sheet_meta *meta,
+                           struct sop_slice *image, struct sop_err *err) SOP_MUST_USE;
+
+/* Merged walk over a stack of sheets (newest first), restricted to [low, high), both ways.
+ * Newer sheets win; tombstones hide older items. If every sheet is a run (no base), deleted
+ * keys are simply absent, too; with keep_tombstones they are shown (for merging runs). A single
+ * sheet is walked without comparing. The sheets must outlive the walk. */
+struct sop_walk {
+    const struct sop_sheet *sheets[8];
+    uint32_t at[8];    /* current index in each sheet */
+    uint32_t first[8]; /* index bounds by the fences */
+    uint32_t end[8];
+    uint32_t sheets_count;
+    int current; /* sheet of the current item; -1 = before the first / after the last */
+    bool keep_tombstones;
+    bool backward; /* at[] is one behind the items then */
+    const struct sop_order *order;
+    /* Internal, for several sheets: the live ones in the order of the items they stand on,
+     * equal keys newest first, and heads that compare across sheets with different prefixes. */
+    uint8_t live;
+    uint8_t rank[8];
+    bool tied[8];     /* rank[i] stands on the same key as rank[i - 1] */
+    uint8_t shift[8]; /* head across sheets = lead | (head >> shift & keep) */
+    uint64_t lead[8];
+    uint64_t keep[8];
+    uint64_t head[8];      /* of the item that the sheet stands on */
+    uint32_t prefix_bytes; /* prefix that all sheets share */
+};
+/* sheets_count 1..8. low empty = no lower bound; has_high false = no upper bound. Afterwards
+ * the walk stands before the first item; first[] and end[] may be narrowed before it is used.
+ */
+void sop_walk_init(struct sop_walk *w, const struct sop_order *order,
+                   const struct sop_sheet *const *sheets, uint32_t sheets_count,
+                   struct sop_slice low, struct sop_slice high, bool has_high,
+                   bool keep_tombstones);
+/* Position on the first / last item, the first item >= key, the last item <= key (floor).
+ * false: there is none. seek sets *exact (may be NULL). */
+bool sop_walk_first(struct sop_walk *w);
+bool sop_walk_last(struct sop_walk *w);
+bool sop_walk_seek(struct sop_walk *w, struct sop_slice key, bool *exact);
+bool sop_walk_floor(struct sop_walk *w, struct sop_slice key, bool *exact);
+bool sop_walk_next(struct sop_walk *w);
+bool sop_walk_prev(struct sop_walk *w);
+/* The current item; valid only after a true. */
+struct sop_item sop_walk_item(const struct sop_walk *w);
+
+/* Point look-up in a stack, newest first: true and *item, or false: absent or deleted. The key
+ * must lie inside the page's fences. */
+bool sop_stack_find(const struct sop_sheet *const *sheets, uint32_t sheets_count,
+                    const struct sop_order *order, struct sop_slice key, struct sop_item *item);
+
+/* Merges a stack into one fresh image: a base (run false, drops tombstones) or a run. The
+ * result holds only [meta->low, meta->high). Fast where cells can be copied whole. *items =
+ * live items in the result. NOMEM; TOO_LARGE over 4 GiB. */
+int sop_stack_merge(const struct sop_sheet *const *sheets, uint32_t sheets_count,
+                    const struct sop_order *order, const struct sop_sheet_meta *meta,
+                    struct sop_slice *image, uint32_t *items, struct sop_err *err) SOP_MUST_USE;
+
+/* A short key k with left < k <= right, for separators (memcmp order: shortest such; with a
+ * comparer: right itself). Appended to *to. left < right in `order`. */
+int sop_separator(const struct sop_order *order, struct sop_slice left, struct sop_slice right,
+                  struct sop_buf *to, struct sop_err *err) SOP_MUST_USE;
+
+#endif
