@@ -1,0 +1,609 @@
+/* Opening and closing an engine: newest manifest, then chain and journal; see engine.h.
+ *
+ * Opening costs: the manifest, the catalog's pages, the records since the manifest. No data
+ * page is read. */
+#include "engine/txn/engine.h"
+
+#include "engine/base/codec.h"
+#include "engine/base/limits.h"
+#include "engine/txn/plan.h"
+
+#define OPEN_TRIES_MAX           8
+#define CHECKPOINT_BYTES_DEFAULT (64ull << 20)
+
+/* ---- stopping ------------------------------------------------------------------------------
+ */
+
+int sop_engine_check(struct sop_engine *e, struct sop_err *err)
+{
+    if (atomic_load_explicit(&e->stopped, memory_order_acquire) == 0) {
+        return 0;
+    }
+    sop_mutex_lock(&e->stop_mutex);
+    struct sop_err why = e->stop_err;
+    sop_mutex_unlock(&e->stop_mutex);
+    return SOP_ERR(err, STOPPED, "the database stopped: %s; close and reopen it", why.text);
+}
+
+int sop_engine_stop(struct sop_engine *e, int code, const struct sop_err *why)
+{
+    sop_mutex_lock(&e->stop_mutex);
+    if (atomic_load(&e->stopped) == 0) {
+        if (why != NULL) {
+            e->stop_err = *why;
+        }
+        atomic_store_explicit(&e->stopped, code, memory_order_release);
+    }
+    sop_mutex_unlock(&e->stop_mutex);
+    return code;
+}
+
+int sop_engine_fatal(struct sop_engine *e, int rc, struct sop_err *err)
+{
+    if (rc == SOP_ERR_SEALED) {
+        rc = SOP_ERR_STOPPED;
+        if (err != NULL) {
+            err->code = rc;
+        }
+    }
+    return sop_engine_stop(e, rc, err);
+}
+
+int sop_engine_append_failed(struct sop_engine *e, int rc, struct sop_err *err)
+{
+    bool harmless = rc == SOP_ERR_NOSPACE || rc == SOP_ERR_NOMEM || rc == SOP_ERR_TOO_LARGE;
+    return harmless ? rc : sop_engine_fatal(e, rc, err);
+}
+
+/* ---- trees and ids -------------------------------------------------------------------------
+ */
+
+struct sop_tree *sop_engine_tree(struct sop_engine *e, uint64_t store)
+{
+    sop_mutex_lock(&e->trees_mutex);
+    struct sop_tree *t = store < e->trees_cap ? e->trees[store] : NULL;
+    sop_mutex_unlock(&e->trees_mutex);
+    return t;
+}
+
+int sop_engine_add_tree(struct sop_engine *e, struct sop_tree *t, struct sop_err *err)
+{
+    int rc = 0;
+    sop_mutex_lock(&e->trees_mutex);
+    if (t->id >= e->trees_cap) {
+        size_t cap = e->trees_cap == 0 ? 64 : e->trees_cap;
+        while (cap <= t->id && cap < SIZE_MAX / 32) {
+            cap *= 2;
+        }
+        struct sop_tree **trees =
+            cap > t->id ? sop_realloc(e->trees, cap * sizeof(struct sop_tree *)) : NULL;
+        if (trees == NULL) {
+            rc = SOP_ERR(err, NOMEM, "keep store %" PRIu64, t->id);
+        } else {
+            memset(trees + e->trees_cap, 0, (cap - e->trees_cap) * sizeof(struct sop_tree *));
+            e->trees = trees;
+            e->trees_cap = cap;
+        }
+    }
+    if (rc == 0) {
+        SOP_ASSERT(e->trees[t->id] == NULL);
+        e->trees[t->id] = t;
+    }
+    sop_mutex_unlock(&e->trees_mutex);
+    return rc;
+}
+
+uint64_t sop_engine_new_store_id(struct sop_engine *e)
+{
+    return atomic_fetch_add(&e->next_store, 1);
+}
+
+uint64_t sop_engine_new_page_id(struct sop_engine *e)
+{
+    return atomic_fetch_add(&e->next_page, 1);
+}
+
+uint64_t sop_engine_new_item_number(struct sop_engine *e)
+{
+    return atomic_fetch_add_explicit(&e->next_item, 1, memory_order_relaxed) + 1;
+}
+
+int sop_engine_reserve_dirty(struct sop_engine *e, size_t more, struct sop_err *err)
+{
+    if (e->dirty_count + more <= e->dirty_cap) {
+        return 0;
+    }
+    size_t cap = (e->dirty_count + more) * 2;
+    uint64_t *dirty = sop_realloc(e->dirty, cap * sizeof *dirty);
+    if (dirty == NULL) {
+        return SOP_ERR(err, NOMEM, "remember %zu changed pages", cap);
+    }
+    e->dirty = dirty;
+    e->dirty_cap = cap;
+    return 0;
+}
+
+void sop_engine_mark_dirty(struct sop_engine *e, uint64_t page, struct sop_frame *frame)
+{
+    if (atomic_exchange(&frame->dirty, 1) == 0) {
+        SOP_ASSERT(e->dirty_count < e->dirty_cap);
+        e->dirty[e->dirty_count++] = page;
+    }
+}
+
+/* ---- making and unmaking -------------------------------------------------------------------
+ */
+
+static int handle_of_page(void *arg, uint64_t page, struct sop_handle *handle,
+                          struct sop_err *err)
+{
+    struct sop_engine *e = arg;
+    return sop_extents_handle(&e->extents, page, handle, err);
+}
+
+static void on_place(void *arg, const struct sop_place *place, int change)
+{
+    struct sop_engine *e = arg;
+    sop_files_add(&e->files, place, SOP_FILES_BODIES, change);
+}
+
+static void engine_free(struct sop_engine *e)
+{
+    sop_pages_fini(&e->pages);
+    if (e->leader_slot != NULL) {
+        sop_epoch_give(&e->epochs, e->leader_slot);
+    }
+    if (e->maintain_slot != NULL) {
+        sop_epoch_give(&e->epochs, e->maintain_slot);
+    }
+    sop_epochs_fini(&e->epochs);
+    sop_extents_fini(&e->extents);
+    sop_cache_fini(&e->cache);
+    sop_files_fini(&e->files);
+    sop_packs_close(&e->packs);
+    sop_packs_close(&e->reader);
+    for (size_t i = 0; i < e->trees_cap; i++) {
+        if (e->trees[i] != NULL) {
+            sop_tree_free(e->trees[i]);
+        }
+    }
+    sop_free(e->trees);
+    sop_free(e->dirty);
+    for (size_t i = 0; i < SOP_CHECKPOINTS_KEPT; i++) {
+        if (e->kept[i].used) {
+            sop_manifest_fini(&e->kept[i].manifest);
+        }
+    }
+    sop_mutex_fini(&e->trees_mutex);
+    sop_mutex_fini(&e->commit);
+    sop_mutex_fini(&e->queue);
+    sop_cond_fini(&e->queue_moved);
+    sop_mutex_fini(&e->maintain);
+    sop_mutex_fini(&e->stop_mutex);
+    sop_mutex_fini(&e->thread_mutex);
+    sop_cond_fini(&e->thread_wake);
+    sop_free(e);
+}
+
+static struct sop_engine *engine_new(const struct sop_engine_options *o, struct sop_err *err)
+{
+    struct sop_engine *e = sop_calloc(1, sizeof *e);
+    if (e == NULL) {
+        (void)SOP_ERR(err, NOMEM, "open a database");
+        return NULL;
+    }
+    e->options = *o;
+    e->manifests_unsynced = true; /* those before us may have left it so */
+    e->volume = o->volume;
+    e->env = o->env;
+    e->checkpoint_trigger_bytes =
+        o->checkpoint_bytes != 0 ? o->checkpoint_bytes : CHECKPOINT_BYTES_DEFAULT;
+    sop_mutex_init(&e->trees_mutex, SOP_RANK_STATE);
+    sop_mutex_init(&e->commit, SOP_RANK_COMMIT);
+    sop_mutex_init(&e->queue, SOP_RANK_QUEUE);
+    sop_cond_init(&e->queue_moved);
+    sop_mutex_init(&e->maintain, SOP_RANK_MAINTAIN);
+    sop_mutex_init(&e->stop_mutex, SOP_RANK_LEAF);
+    sop_mutex_init(&e->thread_mutex, SOP_RANK_LEAF);
+    sop_cond_init(&e->thread_wake);
+    sop_epochs_init(&e->epochs);
+    sop_files_init(&e->files);
+    sop_cache_init(&e->cache, &e->epochs, NULL, o->cache_bytes);
+    e->cache.on_place = on_place;
+    e->cache.arg = e;
+    sop_extents_init(&e->extents, o->volume, &e->cache, o->database_id);
+    int rc = sop_packs_open(&e->reader, o->volume, o->env, o->database_id, 0, err);
+    e->cache.packs = e->reader;
+    if (rc == 0) {
+        rc = sop_pages_init(&e->pages, &e->cache, handle_of_page, e, err);
+    }
+    e->leader_slot = sop_epoch_take(&e->epochs);
+    e->maintain_slot = sop_epoch_take(&e->epochs);
+    if (rc == 0 && (e->leader_slot == NULL || e->maintain_slot == NULL)) {
+        rc = SOP_ERR(err, NOMEM, "open a database");
+    }
+    if (rc != 0) {
+        engine_free(e);
+        return NULL;
+    }
+    return e;
+}
+
+/* ---- loading a manifest --------------------------------------------------------------------
+ */
+
+/* The state before anything was written: an empty catalog. */
+static int load_genesis(struct sop_engine *e, struct sop_err *err)
+{
+    struct sop_tree *catalog = NULL;
+    struct sop_frame *frame = NULL;
+    struct sop_version *v = NULL;
+    struct sop_layer layer;
+    struct sop_slice image = {0};
+    struct sop_sheet_meta meta = {.store = SOP_CATALOG_STORE, .page = SOP_CATALOG_ROOT};
+    struct sop_sheet_maker maker;
+    static const struct sop_order by_name = {0};
+    struct sop_version_spec spec = {
+        .page = SOP_CATALOG_ROOT, .exact = true, .layers = &layer, .layers_count = 1};
+    int rc = sop_tree_new(&catalog, SOP_CATALOG_STORE, SOP_CATALOG_ROOT, err);
+    if (rc == 0) {
+        rc = sop_engine_add_tree(e, catalog, err);
+        if (rc != 0) {
+            sop_tree_free(catalog);
+        }
+    }
+    if (rc == 0) {
+        rc = sop_tree_reserve(catalog, 0, err);
+    }
+    if (rc == 0) {
+        rc = sop_pages_frame(&e->pages, SOP_CATALOG_ROOT, &frame, err);
+    }
+    if (rc == 0) {
+        rc = sop_engine_reserve_dirty(e, 1, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    memset(&layer, 0, sizeof layer);
+    sop_sheet_maker_init(&maker, &by_name);
+    rc = sop_sheet_maker_finish(&maker, &meta, &image, err);
+    sop_sheet_maker_fini(&maker);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = sop_body_new(&layer.body, &e->cache, &catalog->order, image, err);
+    if (rc != 0) {
+        sop_free((void *)(uintptr_t)image.data);
+        return rc;
+    }
+    rc = sop_version_new(&v, &e->cache, &spec, err);
+    sop_body_unref(layer.body);
+    if (rc != 0) {
+        return rc;
+    }
+    sop_tree_set_items(catalog, 0, 0, 0);
+    atomic_store(&frame->newest, v);
+    sop_engine_mark_dirty(e, SOP_CATALOG_ROOT, frame);
+    atomic_store(&e->next_page, SOP_CATALOG_ROOT + 1);
+    atomic_store(&e->next_store, SOP_CATALOG_STORE + 1);
+    return 0;
+}
+
+static int load_tree(struct sop_engine *e, const struct sop_manifest_store *s,
+                     struct sop_err *err)
+{
+    struct sop_tree *t = NULL;
+    int rc = sop_tree_new(&t, s->store, s->root, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = sop_tree_reserve(t, 0, err);
+    if (rc == 0 && sop_engine_tree(e, s->store) != NULL) {
+        rc = SOP_ERR(err, DATA_LOSS, "the manifest names store %" PRIu64 " twice", s->store);
+    }
+    if (rc == 0) {
+        rc = sop_engine_add_tree(e, t, err);
+    }
+    if (rc != 0) {
+        sop_tree_free(t);
+        return rc;
+    }
+    sop_tree_set_items(t, 0, s->items, 0);
+    if (s->dropping != 0) {
+        t->freeing = true;
+        atomic_store(&t->dropped, 0);
+    }
+    return 0;
+}
+
+static int load_manifest(struct sop_engine *e, const struct sop_manifest *m,
+                         struct sop_err *err)
+{
+    int rc = sop_extents_set(&e->extents, m->extents, m->extents_count, err);
+    atomic_store(&e->next_page, m->next_page);
+    atomic_store(&e->next_store, m->next_store);
+    for (size_t i = 0; i < m->stores_count && rc == 0; i++) {
+        rc = load_tree(e, &m->stores[i], err);
+    }
+    for (size_t i = 0; i < m->free_pages_count && rc == 0; i++) {
+        struct sop_tree *t = sop_engine_tree(e, m->free_pages[i].store);
+        if (t != NULL) {
+            rc = sop_tree_reserve(t, 1, err);
+            if (rc == 0) {
+                t->free_pages[t->free_count++] = m->free_pages[i].page;
+            }
+        }
+    }
+    for (size_t i = 0; i < m->files_count && rc == 0; i++) {
+        struct sop_place place = {.member = m->files[i].member, .file = m->files[i].file};
+        sop_files_add(&e->files, &place, SOP_FILES_LIVE, (int64_t)m->files[i].live_bytes);
+    }
+    if (rc == 0 && sop_engine_tree(e, SOP_CATALOG_STORE) == NULL) {
+        rc = SOP_ERR(err, DATA_LOSS, "the manifest names no catalog");
+    }
+    e->pages.head = m->point.lsn;
+    return rc;
+}
+
+/* Describes every tree from its record in the catalog at moment 0. */
+static int load_catalog(struct sop_engine *e, struct sop_err *err)
+{
+    struct sop_scan scan;
+    struct sop_tree *catalog = sop_engine_tree(e, SOP_CATALOG_STORE);
+    sop_scan_init(&scan, &e->pages, catalog, e->maintain_slot, 0);
+    int rc = sop_scan_first(&scan, err);
+    while (rc == 0 && scan.on) {
+        struct sop_item item = sop_scan_item(&scan);
+        struct sop_tree *t = NULL;
+        if (item.kind == SOP_VALUE_INLINE && item.value.len >= 16) {
+            t = sop_engine_tree(e, sop_get_u64(item.value.data));
+        }
+        if (t == NULL) {
+            rc = SOP_ERR(err, DATA_LOSS, "the catalog names a store that the manifest lacks");
+            break;
+        }
+        rc = e->options.describe(e->options.arg, item.value, t, err);
+        if (rc == 0) {
+            rc = sop_scan_next(&scan, err);
+        }
+    }
+    sop_scan_fini(&scan);
+    return rc;
+}
+
+/* ---- replay --------------------------------------------------------------------------------
+ */
+
+static int replay_batch(struct sop_engine *e, struct sop_lsn lsn, struct sop_slice payload,
+                        struct sop_err *err)
+{
+    struct sop_plan plan;
+    sop_epoch_enter(&e->epochs, e->leader_slot);
+    sop_plan_init(&plan, e, true);
+    plan.lsn = lsn;
+    int rc = sop_plan_decode(&plan, payload, err);
+    if (rc == 0) {
+        rc = sop_plan_finish(&plan, err);
+    }
+    sop_epoch_leave(e->leader_slot);
+    if (rc == 0) {
+        atomic_store(&e->next_page, plan.next_page);
+        atomic_store(&e->next_store, plan.next_store);
+        sop_plan_publish(&plan, lsn);
+    }
+    sop_plan_fini(&plan);
+    sop_epoch_reclaim(&e->epochs);
+    return rc;
+}
+
+static int apply(void *arg, struct sop_lsn lsn, enum sop_record_kind kind, uint64_t member,
+                 uint64_t batch, struct sop_slice payload, struct sop_err *err)
+{
+    struct sop_engine *e = arg;
+    (void)member;
+    (void)batch;
+    if (kind == SOP_RECORD_BATCH || kind == SOP_RECORD_DECIDE) {
+        int rc = replay_batch(e, lsn, payload, err);
+        if (rc != 0) {
+            return sop_err_wrap(err, rc, "replay record %" PRIu64 "/%" PRIu64, lsn.slot,
+                                lsn.record);
+        }
+        e->open_records++;
+        return 0;
+    }
+    if (sop_lsn_cmp(e->pages.head, lsn) < 0) { /* one slot may say several things of members */
+        sop_pages_publish(&e->pages, NULL, 0, atomic_load(&e->pages.moment) + 1, lsn);
+    }
+    return 0;
+}
+
+/* ---- opening -------------------------------------------------------------------------------
+ */
+
+static int open_at(struct sop_engine *e, const struct sop_manifest *m, struct sop_err *err)
+{
+    struct sop_chain_options o = {.volume = e->volume,
+                                  .env = e->env,
+                                  .apply = apply,
+                                  .arg = e,
+                                  .observer = e->options.observer,
+                                  .ignore_os_lock = e->options.ignore_os_lock,
+                                  .dir_slots = e->options.chain_dir_slots,
+                                  .host = e->options.host};
+    memcpy(o.database_id, e->options.database_id, sizeof o.database_id);
+    int rc = 0;
+    if (m == NULL) {
+        o.start = e->options.genesis;
+        rc = load_genesis(e, err);
+    } else {
+        o.start = m->point;
+        o.state = sop_buf_slice(&m->chain_state);
+        rc = load_manifest(e, m, err);
+        if (rc == 0) {
+            rc = load_catalog(e, err);
+        }
+    }
+    if (rc == 0) {
+        rc = sop_chain_open(&e->chain, &o, err);
+    }
+    if (rc == 0 && !e->options.observer) {
+        rc = sop_packs_open(&e->packs, e->volume, e->env, e->options.database_id,
+                            sop_chain_member(e->chain), err);
+    }
+    if (rc == 0) { /* the own JOIN is history too */
+        struct sop_chain_point point;
+        sop_chain_point(e->chain, &point);
+        if (sop_lsn_cmp(e->pages.head, point.lsn) < 0) {
+            sop_pages_publish(&e->pages, NULL, 0, atomic_load(&e->pages.moment) + 1, point.lsn);
+        }
+    }
+    return rc;
+}
+
+/* Keeps the manifest that was opened and the next older one that can be read. */
+static void keep_manifests(struct sop_engine *e, struct sop_manifest *take_newest,
+                           const struct sop_manifest_name *names, size_t count)
+{
+    e->kept[0] = (struct sop_kept){.manifest = *take_newest, .used = true};
+    memset(take_newest, 0, sizeof *take_newest);
+    for (size_t i = 0; i < count && !e->kept[1].used; i++) {
+        if (sop_lsn_cmp(names[i].lsn, e->kept[0].manifest.point.lsn) < 0) {
+            struct sop_manifest older;
+            memset(&older, 0, sizeof older);
+            if (sop_manifest_read(e->volume, names[i].lsn, names[i].member, &older, NULL) ==
+                0) {
+                e->kept[1] = (struct sop_kept){.manifest = older, .used = true};
+            }
+        }
+    }
+}
+
+/* The newest manifest that can be read: *at is its index, or `count` if there is none. A
+ * damaged one is passed over, *damage says why: the next older one has all that it needs, and
+ * while only one was ever written the chain still begins at its genesis. */
+static int choose_manifest(const struct sop_engine_options *options,
+                           const struct sop_manifest_name *names, size_t count,
+                           struct sop_manifest *m, size_t *at, struct sop_err *damage,
+                           struct sop_err *err)
+{
+    for (*at = 0; *at < count; (*at)++) {
+        struct sop_err why = {0};
+        int rc = sop_manifest_read(options->volume, names[*at].lsn, names[*at].member, m, &why);
+        if (rc == 0) {
+            return 0;
+        }
+        if (rc == SOP_ERR_NOMEM || rc == SOP_ERR_VERSION) {
+            if (err != NULL) {
+                *err = why;
+            }
+            return rc;
+        }
+        if (damage->code == 0) {
+            *damage = why;
+        }
+    }
+    return 0;
+}
+
+/* One try with the manifests that are there now. SEALED: look again. */
+static int open_once(struct sop_engine **out, const struct sop_engine_options *options,
+                     struct sop_err *err)
+{
+    struct sop_manifest_name *names = NULL;
+    size_t count = 0;
+    int rc = sop_manifest_list(options->volume, &names, &count, err);
+    if (rc != 0) {
+        return rc;
+    }
+    struct sop_manifest m;
+    memset(&m, 0, sizeof m);
+    size_t at = 0;
+    struct sop_err damage = {0};
+    rc = choose_manifest(options, names, count, &m, &at, &damage, err);
+    if (rc != 0) {
+        sop_free(names);
+        return rc;
+    }
+    struct sop_engine *e = engine_new(options, err);
+    if (e == NULL) {
+        rc = err != NULL && err->code != 0 ? err->code : SOP_ERR_NOMEM;
+    } else {
+        rc = open_at(e, at < count ? &m : NULL, err);
+    }
+    if (rc == 0 && at < count) {
+        keep_manifests(e, &m, names, count);
+    }
+    sop_manifest_fini(&m);
+    sop_free(names);
+    if (rc != 0 && e != NULL) {
+        sop_chain_close(&e->chain, false, NULL);
+        engine_free(e);
+        e = NULL;
+    }
+    if (damage.code != 0 && at == count && (rc == SOP_ERR_SEALED || rc == SOP_ERR_DATA_LOSS)) {
+        rc = damage.code; /* history is gone: the manifest was needed */
+        if (err != NULL) {
+            *err = damage;
+        }
+    }
+    *out = e;
+    return rc;
+}
+
+int sop_engine_open(struct sop_engine **out, const struct sop_engine_options *options,
+                    struct sop_err *err)
+{
+    *out = NULL;
+    struct sop_err own = {0};
+    struct sop_err *why = err != NULL ? err : &own;
+    uint64_t begin = sop_env_mono_ns(options->env);
+    int rc = SOP_ERR_SEALED;
+    for (int i = 0; i < OPEN_TRIES_MAX && rc == SOP_ERR_SEALED; i++) {
+        memset(why, 0, sizeof *why);
+        rc = open_once(out, options, why);
+    }
+    if (rc == SOP_ERR_SEALED) { /* no newer manifest explains what is missing */
+        why->code = SOP_ERR_DATA_LOSS;
+        rc = SOP_ERR_DATA_LOSS;
+    }
+    if (rc != 0) {
+        return sop_err_wrap(why, rc, "open database in %s", options->volume->shown);
+    }
+    struct sop_engine *e = *out;
+    e->durable = e->pages.head;
+    rc = sop_engine__measure(e, why);
+    e->open_ns = sop_env_mono_ns(e->env) - begin;
+    if (rc != 0) {
+        (void)sop_engine_close(out, false, NULL);
+    } else {
+        memset(why, 0, sizeof *why); /* what was looked for and not needed is no error */
+    }
+    return rc;
+}
+
+int sop_engine_close(struct sop_engine **engine, bool orderly, struct sop_err *err)
+{
+    struct sop_engine *e = *engine;
+    *engine = NULL;
+    int rc = 0;
+    sop_engine_stop_thread(e);
+    bool stopped = atomic_load(&e->stopped) != 0;
+    if (orderly && !stopped && !e->options.observer) {
+        rc = sop_engine_sync(e, err);
+        if (rc == 0) {
+            struct sop_err why = {0};
+            if (e->checkpoint_trigger_bytes > CHECKPOINT_BYTES_DEFAULT) {
+                e->checkpoint_trigger_bytes = CHECKPOINT_BYTES_DEFAULT; /* the load is over */
+            }
+            rc = sop_engine_maintain(e, &why); /* a checkpoint if one is due */
+            if (rc != 0 && err != NULL) {
+                *err = why;
+            }
+            rc = rc == SOP_ERR_NOSPACE ? 0 : rc; /* nothing is lost without it */
+        }
+    }
+    stopped = atomic_load(&e->stopped) != 0;
+    int closed = sop_chain_close(&e->chain, orderly && !stopped, rc == 0 ? err : NULL);
+    engine_free(e);
+    return rc != 0 ? rc : closed;
+}

@@ -1,0 +1,353 @@
+/* The life of a transaction before its commit; see txn.h. */
+#include "engine/txn/engine.h"
+
+#include "engine/base/codec.h"
+#include "engine/base/limits.h"
+
+#define TXN_MEMORY_MIN (64ull << 20)
+#define NS_PER_MS      1000000ull
+
+int sop_engine_begin(struct sop_txn **out, struct sop_engine *e, enum sop_txn_mode mode,
+                     struct sop_pin *at, uint32_t max_time_ms, uint64_t memory_bytes,
+                     struct sop_err *err)
+{
+    *out = NULL;
+    int rc = sop_engine_check(e, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (mode == SOP_WRITE && e->options.observer) {
+        return SOP_ERR(err, READ_ONLY, "the database is open read-only; open it for writing");
+    }
+    bool strict = mode == SOP_WRITE || mode == SOP_READ;
+    if (strict && at == NULL && e->chain != NULL && !e->options.observer) {
+        rc = sop_chain_barrier(e->chain, err); /* the head is mine as long as TEN is open */
+        if (rc != 0) {
+            sop_engine_stop(e, rc, err);
+            return rc;
+        }
+    }
+    struct sop_txn *t = sop_calloc(1, sizeof *t);
+    if (t == NULL) {
+        return SOP_ERR(err, NOMEM, "begin a transaction");
+    }
+    t->magic = SOP_TXN_MAGIC;
+    t->mode = mode;
+    t->state = SOP_TXN_OPEN;
+    t->engine = e;
+    uint64_t budget = memory_bytes != 0 ? memory_bytes : e->options.cache_bytes;
+    if (memory_bytes == 0 && budget < TXN_MEMORY_MIN) {
+        budget = TXN_MEMORY_MIN;
+    }
+    sop_arena_init(&t->arena, budget);
+    t->deadline_ns = sop_env_mono_ns(e->env) + max_time_ms * NS_PER_MS;
+    t->slot = sop_epoch_take(&e->epochs);
+    if (t->slot == NULL) {
+        rc = SOP_ERR(err, NOMEM, "begin a transaction");
+        goto undo_new;
+    }
+    if (at != NULL) {
+        t->pin = sop_pages_pin_again(&e->pages, at);
+    } else {
+        rc = sop_pages_pin(&e->pages, &t->pin, err);
+        if (rc != 0) {
+            goto undo_slot;
+        }
+    }
+    t->moment = t->pin->moment;
+    t->lsn = t->pin->lsn;
+    *out = t;
+    return 0;
+
+undo_slot:
+    sop_epoch_give(&e->epochs, t->slot);
+undo_new:
+    sop_free(t);
+    return rc;
+}
+
+int sop_engine_renew(struct sop_txn *t, struct sop_err *err)
+{
+    SOP_ASSERT(t->mode == SOP_NO_CHECK);
+    struct sop_pages *pages = &t->engine->pages;
+    if (atomic_load(&pages->moment) == t->moment) {
+        return 0;
+    }
+    struct sop_pin *pin = NULL;
+    int rc = sop_pages_pin(pages, &pin, err);
+    if (rc == 0) {
+        sop_pages_unpin(pages, t->pin);
+        t->pin = pin;
+        t->moment = pin->moment;
+        t->lsn = pin->lsn;
+    }
+    return rc;
+}
+
+static void forget_prepared(struct sop_engine *e, struct sop_txn *t)
+{
+    sop_mutex_lock(&e->commit);
+    struct sop_txn **at = &e->prepared;
+    while (*at != NULL && *at != t) {
+        at = &(*at)->prepared_next;
+    }
+    if (*at == t) {
+        *at = t->prepared_next;
+    }
+    sop_mutex_unlock(&e->commit);
+}
+
+/* Trees that this transaction made and that never came to be. */
+static void drop_created(struct sop_txn *t)
+{
+    for (struct sop_access *a = t->accesses; a != NULL; a = a->next) {
+        if (a->created && a->tree->created == SOP_NEVER) {
+            atomic_store(&a->tree->dropped,
+                         0); /* stays in the table: ids are never used again */
+        }
+    }
+}
+
+void sop_engine_end(struct sop_txn *t)
+{
+    struct sop_engine *e = t->engine;
+    if (t->state == SOP_TXN_PREPARED) {
+        forget_prepared(e, t);
+    }
+    drop_created(t);
+    for (size_t i = 0; i < t->values_count; i++) {
+        sop_files_add(&e->files, &t->values[i], SOP_FILES_INFLIGHT, -1);
+    }
+    sop_free(t->values);
+    for (struct sop_access *a = t->accesses; a != NULL; a = a->next) {
+        sop_free(a->points);
+        sop_free(a->ranges);
+    }
+    sop_pages_unpin(&e->pages, t->pin);
+    sop_epoch_give(&e->epochs, t->slot);
+    sop_arena_fini(&t->arena);
+    t->magic = 0;
+    sop_free(t);
+    sop_epoch_reclaim(&e->epochs);
+}
+
+/* ---- read and write sets -------------------------------------------------------------------
+ */
+
+/* The arena gave nothing: was it the budget or the heap? */
+static int budget(struct sop_txn *t, struct sop_err *err)
+{
+    if (!t->arena.refused) {
+        return SOP_ERR(err, NOMEM, "the changes and reads of a transaction");
+    }
+    return SOP_ERR(err, LIMIT,
+                   "the transaction's memory budget of %zu bytes is used up; commit smaller "
+                   "transactions or raise memory_bytes",
+                   t->arena.budget);
+}
+
+int sop_txn_access(struct sop_txn *t, struct sop_tree *tree, struct sop_access **out,
+                   struct sop_err *err)
+{
+    for (struct sop_access *a = t->accesses; a != NULL; a = a->next) {
+        if (a->tree == tree) {
+            *out = a;
+            return 0;
+        }
+    }
+    struct sop_access *a = sop_arena_alloc(&t->arena, sizeof *a);
+    if (a == NULL) {
+        return budget(t, err);
+    }
+    memset(a, 0, sizeof *a);
+    a->tree = tree;
+    a->next = t->accesses;
+    t->accesses = a;
+    *out = a;
+    return 0;
+}
+
+int sop_access_wset(struct sop_txn *t, struct sop_access *a, struct sop_wset **out,
+                    struct sop_err *err)
+{
+    int rc = 0;
+    if (a->wset == NULL) {
+        rc = sop_wset_new(&a->wset, &t->arena, &a->tree->order, err);
+    }
+    *out = a->wset;
+    return rc;
+}
+
+static bool notes_reads(const struct sop_txn *t, const struct sop_access *a)
+{
+    return t->mode == SOP_WRITE && !a->created;
+}
+
+int sop_txn_read_point(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
+                       struct sop_err *err)
+{
+    if (!notes_reads(t, a)) {
+        return 0;
+    }
+    if (a->points_count == a->points_cap) {
+        size_t cap = a->points_cap == 0 ? 16 : a->points_cap * 2;
+        struct sop_slice *points = sop_realloc(a->points, cap * sizeof *points);
+        if (points == NULL) {
+            return SOP_ERR(err, NOMEM, "note a read");
+        }
+        a->points = points;
+        a->points_cap = cap;
+    }
+    struct sop_slice copy;
+    if (sop_arena_copy(&t->arena, key, &copy, err) != 0) {
+        return budget(t, err);
+    }
+    a->points[a->points_count++] = copy;
+    return 0;
+}
+
+int sop_txn_read_range(struct sop_txn *t, struct sop_access *a, struct sop_slice low,
+                       struct sop_slice high, bool has_high, struct sop_err *err)
+{
+    if (!notes_reads(t, a)) {
+        return 0;
+    }
+    if (a->ranges_count == a->ranges_cap) {
+        size_t cap = a->ranges_cap == 0 ? 8 : a->ranges_cap * 2;
+        struct sop_read_range *ranges = sop_realloc(a->ranges, cap * sizeof *ranges);
+        if (ranges == NULL) {
+            return SOP_ERR(err, NOMEM, "note a range that was read");
+        }
+        a->ranges = ranges;
+        a->ranges_cap = cap;
+    }
+    struct sop_read_range *r = &a->ranges[a->ranges_count];
+    memset(r, 0, sizeof *r);
+    r->has_high = has_high;
+    if (sop_arena_copy(&t->arena, low, &r->low, err) != 0 ||
+        (has_high && sop_arena_copy(&t->arena, high, &r->high, err) != 0)) {
+        return budget(t, err);
+    }
+    a->ranges_count++;
+    return 0;
+}
+
+int sop_txn_wrote_value(struct sop_txn *t, const struct sop_place *place, struct sop_err *err)
+{
+    if (t->values_count == t->values_cap) {
+        size_t cap = t->values_cap == 0 ? 16 : t->values_cap * 2;
+        struct sop_place *values = sop_realloc(t->values, cap * sizeof *values);
+        if (values == NULL) {
+            return SOP_ERR(err, NOMEM, "note a value");
+        }
+        t->values = values;
+        t->values_cap = cap;
+    }
+    t->values[t->values_count++] = *place;
+    t->writes_values = true;
+    sop_files_add(&t->engine->files, place, SOP_FILES_INFLIGHT, 1);
+    atomic_fetch_add(&t->engine->volume_bytes, place->bytes);
+    return 0;
+}
+
+static void put_be48(uint8_t *to, uint64_t v)
+{
+    for (int i = 0; i < 6; i++) {
+        to[i] = (uint8_t)(v >> (40 - 8 * i));
+    }
+}
+
+struct sop_item_id sop_txn_item_id(struct sop_txn *t)
+{
+    struct sop_item_id id;
+    put_be48(id.bytes, t->lsn.slot);
+    put_be48(id.bytes + 6, t->lsn.record);
+    put_be48(id.bytes + 12, sop_chain_member(t->engine->chain));
+    /* two transactions of this member may begin at the same LSN: one counter for all */
+    put_be48(id.bytes + 18, sop_engine_new_item_number(t->engine));
+    t->ids++;
+    return id;
+}
+
+int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
+                 struct sop_cell **cell, bool *found, struct sop_item *item,
+                 struct sop_err *err)
+{
+    *cell = a->wset != NULL ? sop_wset_find(a->wset, key) : NULL;
+    *found = false;
+    if (a->created || *cell != NULL) {
+        return 0;
+    }
+    return sop_tree_find(&t->engine->pages, a->tree, t->moment, key, found, item, NULL, err);
+}
+
+/* Copies what the caller lent; nothing is changed before all is copied. */
+static int copy_put(struct sop_txn *t, const struct sop_put *put, struct sop_put *own,
+                    struct sop_err *err)
+{
+    *own = *put;
+    struct sop_slice place = sop_slice(put->old_place, SOP_PLACE_BYTES);
+    if (sop_arena_copy(&t->arena, put->ride, &own->ride, err) != 0 ||
+        sop_arena_copy(&t->arena, put->value, &own->value, err) != 0 ||
+        (put->old_place != NULL && sop_arena_copy(&t->arena, place, &place, err) != 0)) {
+        return budget(t, err);
+    }
+    own->old_place = put->old_place != NULL ? place.data : NULL;
+    return 0;
+}
+
+static uint8_t change_of(uint8_t was, uint8_t kind)
+{
+    if (kind == SOP_VALUE_TOMBSTONE) {
+        return was == 1 ? SOP_CHANGE_NOTHING : SOP_CHANGE_DELETE;
+    }
+    return was == 0 ? SOP_CHANGE_UPSERT : was == 1 ? SOP_CHANGE_INSERT : SOP_CHANGE_UPDATE;
+}
+
+/* Items that a cell adds to what the snapshot has. */
+static int64_t delta_of(const struct sop_cell *c)
+{
+    switch (c->change) {
+    case SOP_CHANGE_INSERT:
+        return 1;
+    case SOP_CHANGE_DELETE:
+        return -1;
+    default:
+        return 0;
+    }
+}
+
+int sop_txn_put(struct sop_txn *t, struct sop_access *a, const struct sop_put *put,
+                struct sop_err *err)
+{
+    SOP_ASSERT(t->mode == SOP_WRITE && t->state == SOP_TXN_OPEN);
+    struct sop_put own;
+    struct sop_wset *wset = NULL;
+    struct sop_cell *cell = NULL;
+    bool added = false;
+    int rc = copy_put(t, put, &own, err);
+    if (rc == 0) {
+        rc = sop_access_wset(t, a, &wset, err);
+    }
+    if (rc == 0) {
+        rc = sop_wset_put(wset, put->key, &cell, &added, err);
+    }
+    if (rc == SOP_ERR_NOMEM && t->arena.budget != 0) {
+        return budget(t, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    if (added) {
+        cell->was = own.was;
+        cell->old_place = own.old_place;
+    } else {
+        a->delta -= delta_of(cell);
+    }
+    cell->ride = own.ride;
+    cell->value = own.value;
+    cell->kind = own.kind;
+    cell->change = change_of(cell->was, own.kind);
+    a->delta += delta_of(cell);
+    return 0;
+}
