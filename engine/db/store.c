@@ -1,0 +1,745 @@
+/* Stores: creating, opening, listing, changing, removing, inside transactions. The catalog is
+ * itself a store: name -> record (catalog.c). */
+#include "engine/base/limits.h"
+#include "engine/btree/keycode.h"
+#include "engine/db/db_int.h"
+
+void sop_store_options_init(struct sop_store_options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->size = sizeof *o;
+    o->unique = true;
+    o->slot_length = SOP_SLOT_LENGTH_DEFAULT;
+    o->values = SOP_VALUES_SMALL;
+    o->description = "";
+    o->blob_key = "";
+}
+
+/* ---- checks --------------------------------------------------------------------------------
+ */
+
+static int check_txn(struct sop_txn *t, struct sop_err *err)
+{
+    if (t == NULL || t->magic != SOP_TXN_MAGIC) {
+        return SOP_ERR(err, CLOSED, "the transaction has ended");
+    }
+    if (sop_txn__forked(t)) {
+        return SOP_ERR(err, FORKED, "the transaction was begun before fork()");
+    }
+    if (t->state != SOP_TXN_OPEN) {
+        return SOP_ERR(err, CLOSED, "the transaction is prepared; commit it or roll it back");
+    }
+    return t->mode == SOP_NO_CHECK ? sop_engine_renew(t, err) : 0;
+}
+
+static int check_write(struct sop_txn *t, struct sop_err *err)
+{
+    int rc = check_txn(t, err);
+    if (rc == 0 && t->mode != SOP_WRITE) {
+        rc = SOP_ERR(err, READ_ONLY, "the transaction only reads; begin one with SOP_WRITE");
+    }
+    return rc;
+}
+
+/* UTF-8 without overlong forms or surrogates, and no control characters. */
+static bool valid_text(struct sop_slice s)
+{
+    for (size_t i = 0; i < s.len;) {
+        uint8_t c = s.data[i];
+        size_t n = c < 0x80                ? 1
+                   : c >= 0xc2 && c < 0xe0 ? 2
+                   : c >= 0xe0 && c < 0xf0 ? 3
+                   : c >= 0xf0 && c < 0xf5 ? 4
+                                           : 0;
+        if (n == 0 || i + n > s.len || (n == 1 && (c < 0x20 || c == 0x7f))) {
+            return false;
+        }
+        uint32_t code = n == 1 ? c : (uint32_t)(c & (0xff >> (n + 1)));
+        for (size_t k = 1; k < n; k++) {
+            if ((s.data[i + k] & 0xc0) != 0x80) {
+                return false;
+            }
+            code = (code << 6) | (s.data[i + k] & 0x3f);
+        }
+        if ((n == 3 && code < 0x800) || (n == 4 && code < 0x10000) || code > 0x10ffff ||
+            (code >= 0xd800 && code < 0xe000)) {
+            return false;
+        }
+        i += n;
+    }
+    return true;
+}
+
+static int check_name(const char *name, struct sop_slice *out, struct sop_err *err)
+{
+    *out = sop_slice(name, name == NULL ? 0 : strlen(name));
+    if (out->len > SOP_STORE_NAME_BYTES_MAX) {
+        return SOP_ERR(err, TOO_LARGE, "the store's name has %zu bytes; the most is %u",
+                       out->len, SOP_STORE_NAME_BYTES_MAX);
+    }
+    if (out->len == 0 || !valid_text(*out)) {
+        return SOP_ERR(err, INVALID,
+                       "a store's name is 1..%u bytes of UTF-8 without control characters",
+                       SOP_STORE_NAME_BYTES_MAX);
+    }
+    return 0;
+}
+
+static int too_long(const char *what, size_t bytes, size_t most, struct sop_err *err)
+{
+    return bytes <= most
+               ? 0
+               : SOP_ERR(err, TOO_LARGE, "the store's %s has %zu bytes; the most is %zu", what,
+                         bytes, most);
+}
+
+static int check_options(const struct sop_store_options *o, struct sop_err *err)
+{
+    if (o->size != sizeof *o) {
+        return SOP_ERR(err, INVALID, "options were not filled by sop_store_options_init()");
+    }
+    if (o->slot_length < SOP_SLOT_LENGTH_MIN || o->slot_length > SOP_SLOT_LENGTH_MAX ||
+        o->slot_length % 2 != 0) {
+        return SOP_ERR(err, INVALID, "slot_length is %u; it must be even, %u..%u",
+                       o->slot_length, SOP_SLOT_LENGTH_MIN, SOP_SLOT_LENGTH_MAX);
+    }
+    if (o->values > SOP_VALUES_BIG) {
+        return SOP_ERR(err, INVALID, "value class %d does not exist", (int)o->values);
+    }
+    int rc = sop_key_schema_check(&o->key, err);
+    if (rc == 0 && o->comparer != NULL && o->comparer[0] != 0 && o->key.fields_count != 0) {
+        rc = SOP_ERR(err, INVALID, "a store with a comparer has raw keys, no schema");
+    }
+    if (rc == 0 && o->comparer != NULL) {
+        rc = too_long("comparer", strlen(o->comparer), SOP_COMPARER_NAME_BYTES_MAX, err);
+    }
+    if (rc == 0 && o->description != NULL) {
+        rc = too_long("description", strlen(o->description), SOP_DESCRIPTION_BYTES_MAX, err);
+    }
+    if (rc == 0 && o->blob_key != NULL) {
+        rc = too_long("blob_key", strlen(o->blob_key), SOP_BLOB_KEY_BYTES_MAX, err);
+    }
+    return rc == 0 ? too_long("custom data", o->custom.len, SOP_CUSTOM_BYTES_MAX, err) : rc;
+}
+
+/* Was the store removed as far as its transaction sees? */
+static bool gone(const struct sop_store *s)
+{
+    return atomic_load(&s->tree->dropped) <= s->txn->moment;
+}
+
+int sop_store__check(struct sop_store *s, struct sop_err *err)
+{
+    if (s == NULL || s->magic != SOP_STORE_MAGIC) {
+        return SOP_ERR(err, CLOSED,
+                       "the store handle is closed: its transaction has ended, or "
+                       "the store was removed");
+    }
+    int rc = check_txn(s->txn, err);
+    if (rc == 0 && s->txn->mode == SOP_NO_CHECK && gone(s)) { /* without a pin of its own */
+        rc = SOP_ERR(err, CLOSED, "the store was removed by another transaction");
+    }
+    return rc;
+}
+
+int sop_store__writable(struct sop_store *s, struct sop_err *err)
+{
+    int rc = sop_store__check(s, err);
+    return rc == 0 ? check_write(s->txn, err) : rc;
+}
+
+/* ---- handles -------------------------------------------------------------------------------
+ */
+
+static int text_of(struct sop_slice from, char **out, struct sop_err *err)
+{
+    *out = sop_malloc(from.len + 1);
+    if (*out == NULL) {
+        return SOP_ERR(err, NOMEM, "open a store");
+    }
+    if (from.len > 0) {
+        memcpy(*out, from.data, from.len);
+    }
+    (*out)[from.len] = 0;
+    return 0;
+}
+
+void sop_store__free(struct sop_store *s)
+{
+    while (s->writers != NULL) {
+        sop_writer__free(s->writers);
+    }
+    while (s->readers != NULL) {
+        sop_reader__free(s->readers);
+    }
+    while (s->ranges != NULL) {
+        sop_range__free(s->ranges);
+    }
+    if (s->probe != NULL) {
+        sop_cursor_close(&s->probe);
+    }
+    while (s->cursors != NULL) {
+        struct sop_cursor *c = s->cursors;
+        sop_cursor_close(&c);
+    }
+    sop_buf_fini(&s->record);
+    sop_buf_fini(&s->key);
+    sop_free(s->name);
+    sop_free(s->description);
+    sop_free(s->blob_key);
+    sop_free(s->comparer);
+    s->magic = 0;
+    sop_free(s);
+}
+
+void sop_txn__close_all(struct sop_txn *t)
+{
+    struct sop_session *session = t->user;
+    while (session->stores != NULL) {
+        struct sop_store *s = session->stores;
+        session->stores = s->next;
+        sop_store__free(s);
+    }
+}
+
+/* Decodes s->record into the handle's facts. */
+static int take_record(struct sop_store *s, struct sop_slice record, struct sop_err *err)
+{
+    sop_buf_clear(&s->record);
+    int rc = sop_buf_append(&s->record, record.data, record.len, err);
+    if (rc == 0) {
+        rc = sop_catalog_decode(sop_buf_slice(&s->record), &s->facts, err);
+    }
+    char *description = NULL;
+    char *blob_key = NULL;
+    char *comparer = NULL;
+    if (rc == 0) {
+        rc = text_of(s->facts.description, &description, err);
+    }
+    if (rc == 0) {
+        rc = text_of(s->facts.blob_key, &blob_key, err);
+    }
+    if (rc == 0) {
+        rc = text_of(s->facts.comparer, &comparer, err);
+    }
+    if (rc != 0) {
+        sop_free(description);
+        sop_free(blob_key);
+        return rc;
+    }
+    sop_free(s->description);
+    sop_free(s->blob_key);
+    sop_free(s->comparer);
+    s->description = description;
+    s->blob_key = blob_key;
+    s->comparer = comparer;
+    return 0;
+}
+
+/* A handle for a tree, in the transaction's list. */
+static int handle_new(struct sop_txn *t, const char *name, struct sop_tree *tree,
+                      struct sop_slice record, struct sop_store **out, struct sop_err *err)
+{
+    struct sop_store *s = sop_calloc(1, sizeof *s);
+    if (s == NULL) {
+        return SOP_ERR(err, NOMEM, "open a store");
+    }
+    s->magic = SOP_STORE_MAGIC;
+    s->txn = t;
+    s->tree = tree;
+    s->order = tree->order;
+    int rc = text_of(sop_slice_str(name), &s->name, err);
+    if (rc == 0) {
+        rc = take_record(s, record, err);
+    }
+    if (rc == 0) {
+        rc = sop_txn_access(t, tree, &s->access, err);
+    }
+    if (rc != 0) {
+        sop_store__free(s);
+        return rc;
+    }
+    s->delimits =
+        !tree->unique && tree->order.compare == NULL && sop_keycode_has_tail(&s->facts.key);
+    struct sop_session *session = t->user;
+    s->next = session->stores;
+    session->stores = s;
+    *out = s;
+    return 0;
+}
+
+static struct sop_store *find_handle(struct sop_txn *t, const char *name)
+{
+    struct sop_session *session = t->user;
+    for (struct sop_store *s = session->stores; s != NULL; s = s->next) {
+        if (strcmp(s->name, name) == 0 && !(t->mode == SOP_NO_CHECK && gone(s))) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
+/* ---- the catalog ---------------------------------------------------------------------------
+ */
+
+static int catalog_access(struct sop_txn *t, struct sop_access **out, struct sop_err *err)
+{
+    return sop_txn_access(t, sop_engine_tree(t->engine, SOP_CATALOG_STORE), out, err);
+}
+
+/* Looks a name up as the transaction sees it; copies the record. *was: what the snapshot has.
+ */
+static int catalog_look(struct sop_txn *t, struct sop_slice name, bool *there, uint8_t *was,
+                        struct sop_buf *record, struct sop_err *err)
+{
+    struct sop_access *a = NULL;
+    struct sop_cell *cell = NULL;
+    struct sop_item item;
+    bool found = false;
+    int rc = catalog_access(t, &a, err);
+    if (rc != 0) {
+        return rc;
+    }
+    sop_epoch_enter(&t->engine->epochs, t->slot);
+    rc = sop_txn_look(t, a, name, &cell, &found, &item, err);
+    struct sop_slice value = sop_slice(NULL, 0);
+    if (rc == 0 && cell != NULL) {
+        *there = cell->kind != SOP_VALUE_TOMBSTONE;
+        *was = cell->was;
+        value = cell->value;
+    } else if (rc == 0) {
+        *there = found;
+        *was = found ? 2 : 1;
+        value = found ? item.value : value;
+    }
+    if (rc == 0 && *there) {
+        sop_buf_clear(record);
+        rc = sop_buf_append(record, value.data, value.len, err);
+    }
+    sop_epoch_leave(t->slot);
+    return rc;
+}
+
+static int catalog_put(struct sop_txn *t, struct sop_slice name, struct sop_slice record,
+                       uint8_t was, struct sop_err *err)
+{
+    struct sop_access *a = NULL;
+    int rc = catalog_access(t, &a, err);
+    struct sop_put put = {.key = name,
+                          .value = record,
+                          .was = was,
+                          .kind = record.data == NULL ? SOP_VALUE_TOMBSTONE : SOP_VALUE_INLINE};
+    return rc == 0 ? sop_txn_put(t, a, &put, err) : rc;
+}
+
+static void facts_of(const struct sop_store_options *o, uint64_t id, uint64_t root,
+                     struct sop_catalog_record *r)
+{
+    *r = (struct sop_catalog_record){
+        .id = id,
+        .root = root,
+        .unique = o->unique,
+        .slot_length = o->slot_length,
+        .values = (uint8_t)o->values,
+        .key = o->key,
+        .comparer = sop_slice_str(o->comparer != NULL ? o->comparer : ""),
+        .description = sop_slice_str(o->description != NULL ? o->description : ""),
+        .blob_key = sop_slice_str(o->blob_key != NULL ? o->blob_key : ""),
+        .custom = o->custom,
+        .cache_page_seconds = o->cache_page_seconds,
+        .cache_value_seconds = o->cache_value_seconds,
+        .cache_info_seconds = o->cache_info_seconds};
+}
+
+/* The tree of a store that this transaction creates; nobody else can see it. */
+static int create_tree(struct sop_txn *t, const struct sop_store_options *o,
+                       struct sop_buf *record, struct sop_tree **out, struct sop_err *err)
+{
+    struct sop_session *session = t->user;
+    struct sop_catalog_record r;
+    struct sop_tree *tree = NULL;
+    uint64_t id = sop_engine_new_store_id(t->engine);
+    uint64_t root = sop_engine_new_page_id(t->engine);
+    facts_of(o, id, root, &r);
+    int rc = sop_catalog_encode(&r, record, err);
+    if (rc == 0) {
+        rc = sop_tree_new(&tree, id, root, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    tree->created = SOP_NEVER;
+    rc = sop_catalog_describe(session->db, sop_buf_slice(record), tree, err);
+    if (rc == 0) {
+        rc = sop_engine_add_tree(t->engine, tree, err);
+    }
+    if (rc != 0) {
+        sop_tree_free(tree);
+        return rc;
+    }
+    *out = tree;
+    return 0;
+}
+
+int sop_store_create(struct sop_store **out, struct sop_txn *txn, const char *name,
+                     const struct sop_store_options *options, struct sop_err *err)
+{
+    struct sop_store_options defaults;
+    struct sop_slice key;
+    struct sop_buf record = {0};
+    struct sop_tree *tree = NULL;
+    struct sop_store *s = NULL;
+    bool there = false;
+    uint8_t was = 0;
+    *out = NULL;
+    if (options == NULL) {
+        sop_store_options_init(&defaults);
+        options = &defaults;
+    }
+    int rc = check_write(txn, err);
+    if (rc == 0) {
+        rc = check_name(name, &key, err);
+    }
+    if (rc == 0) {
+        rc = check_options(options, err);
+    }
+    if (rc == 0) {
+        rc = catalog_look(txn, key, &there, &was, &record, err);
+    }
+    if (rc == 0 && there) { /* seen: a removal by somebody else must not go unnoticed */
+        struct sop_access *a = NULL;
+        rc = catalog_access(txn, &a, err);
+        rc = rc == 0 ? sop_txn_read_point(txn, a, key, err) : rc;
+        rc = rc == 0 ? SOP_ERR(err, EXISTS, "there is a store with this name already") : rc;
+    }
+    if (rc == 0) {
+        sop_buf_clear(&record);
+        rc = create_tree(txn, options, &record, &tree, err);
+    }
+    if (rc == 0) {
+        rc = handle_new(txn, name, tree, sop_buf_slice(&record), &s, err);
+    }
+    if (rc == 0) {
+        s->access->created = true;
+        rc = sop_arena_copy(&txn->arena, sop_buf_slice(&record), &s->access->info, err);
+    }
+    if (rc == 0) {
+        rc = catalog_put(txn, key, sop_buf_slice(&record), was, err);
+    }
+    if (rc == 0) {
+        *out = s;
+    } else if (s != NULL) {
+        s->access->dropped = true; /* created and dropped: nothing of it is committed */
+        struct sop_session *session = txn->user;
+        session->stores = s->next;
+        sop_store__free(s);
+    }
+    sop_buf_fini(&record);
+    return rc != 0 ? sop_err_wrap(err, rc, "create store %s", name != NULL ? name : "?") : 0;
+}
+
+int sop_store_open(struct sop_store **out, struct sop_txn *txn, const char *name,
+                   struct sop_err *err)
+{
+    struct sop_slice key;
+    struct sop_buf record = {0};
+    bool there = false;
+    uint8_t was = 0;
+    *out = NULL;
+    int rc = check_txn(txn, err);
+    if (rc == 0) {
+        rc = check_name(name, &key, err);
+    }
+    if (rc == 0) {
+        *out = find_handle(txn, name);
+        if (*out != NULL) {
+            return 0;
+        }
+        rc = catalog_look(txn, key, &there, &was, &record, err);
+    }
+    if (rc == 0 && !there) {
+        struct sop_access *a = NULL;
+        rc = catalog_access(txn, &a, err);
+        rc = rc == 0 ? sop_txn_read_point(txn, a, key, err) : rc; /* its absence was seen */
+        rc = rc == 0 ? SOP_ERR(err, NOT_FOUND, "there is no store with this name") : rc;
+    }
+    struct sop_catalog_record facts;
+    if (rc == 0) {
+        rc = sop_catalog_decode(sop_buf_slice(&record), &facts, err);
+    }
+    if (rc == 0) {
+        struct sop_tree *tree = sop_engine_tree(txn->engine, facts.id);
+        if (tree == NULL) {
+            rc = SOP_ERR(err, DATA_LOSS,
+                         "the catalog names store %" PRIu64 ", which is unknown", facts.id);
+        } else {
+            rc = handle_new(txn, name, tree, sop_buf_slice(&record), out, err);
+        }
+    }
+    sop_buf_fini(&record);
+    return rc != 0 ? sop_err_wrap(err, rc, "open store %s", name != NULL ? name : "?") : 0;
+}
+
+static void fill_info(const struct sop_store *s, struct sop_store_info *info)
+{
+    const struct sop_catalog_record *f = &s->facts;
+    memset(info, 0, sizeof *info);
+    info->name = s->name;
+    info->id = f->id;
+    info->options.size = sizeof info->options;
+    info->options.unique = f->unique;
+    info->options.slot_length = f->slot_length;
+    info->options.values = (enum sop_value_class)f->values;
+    info->options.key = f->key;
+    info->options.comparer = s->comparer[0] != 0 ? s->comparer : NULL;
+    info->options.description = s->description;
+    info->options.blob_key = s->blob_key;
+    info->options.custom = f->custom;
+    info->options.cache_page_seconds = f->cache_page_seconds;
+    info->options.cache_value_seconds = f->cache_value_seconds;
+    info->options.cache_info_seconds = f->cache_info_seconds;
+}
+
+/* Others may have changed the store since it was opened. */
+static int renew_record(struct sop_store *s, struct sop_err *err)
+{
+    struct sop_buf record = {0};
+    bool there = false;
+    uint8_t was = 0;
+    int rc = catalog_look(s->txn, sop_slice_str(s->name), &there, &was, &record, err);
+    if (rc == 0 && there) {
+        rc = take_record(s, sop_buf_slice(&record), err);
+    }
+    sop_buf_fini(&record);
+    return rc;
+}
+
+int sop_store_info(struct sop_store *s, struct sop_store_info *info, struct sop_err *err)
+{
+    int rc = sop_store__check(s, err);
+    if (rc != 0) {
+        return rc;
+    }
+    struct sop_access *a = NULL;
+    rc = catalog_access(s->txn, &a, err);
+    if (rc == 0 && !s->access->created) {
+        rc = sop_txn_read_point(s->txn, a, sop_slice_str(s->name), err);
+    }
+    if (rc == 0 && s->txn->mode == SOP_NO_CHECK) {
+        rc = renew_record(s, err);
+    }
+    if (rc == 0) {
+        fill_info(s, info);
+        rc = sop_store_count(s, true, &info->items, err);
+    }
+    return rc;
+}
+
+/* A handle on the catalog itself, for walking; it is not in the list of opened stores. */
+static int catalog_handle(struct sop_txn *txn, struct sop_store **out, struct sop_err *err)
+{
+    struct sop_store *s = sop_calloc(1, sizeof *s);
+    if (s == NULL) {
+        return SOP_ERR(err, NOMEM, "list stores");
+    }
+    s->magic = SOP_STORE_MAGIC;
+    s->txn = txn;
+    s->tree = sop_engine_tree(txn->engine, SOP_CATALOG_STORE);
+    s->facts.unique = true;
+    int rc = catalog_access(txn, &s->access, err);
+    if (rc != 0) {
+        sop_store__free(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+/* The store at the catalog's cursor; *info->name NULL: it is gone (readers without snapshot).
+ */
+static int list_one(struct sop_cursor *c, struct sop_buf *name, struct sop_store_info *info,
+                    struct sop_err *err)
+{
+    struct sop_txn *txn = c->store->txn;
+    struct sop_view view;
+    struct sop_store *found = NULL;
+    memset(info, 0, sizeof *info);
+    int rc = sop_cursor_key(c, &view, err);
+    if (rc == 0) {
+        sop_buf_clear(name);
+        rc = sop_buf_append(name, view.key.data, view.key.len, err);
+    }
+    if (rc == 0) {
+        rc = sop_buf_append(name, "", 1, err);
+    }
+    if (rc == 0) {
+        rc = sop_store_open(&found, txn, (const char *)name->data, err);
+    }
+    if (rc == 0) {
+        fill_info(found, info);
+        rc = sop_store_count(found, true, &info->items, err);
+    }
+    if (txn->mode == SOP_NO_CHECK && (rc == SOP_ERR_NOT_FOUND || rc == SOP_ERR_CLOSED)) {
+        info->name = NULL; /* removed while the list was on its way */
+        return 0;
+    }
+    return rc;
+}
+
+int sop_store_list(struct sop_txn *txn, const char *after, sop_store_fn each, void *arg,
+                   struct sop_err *err)
+{
+    struct sop_store *s = NULL;
+    struct sop_cursor *c = NULL;
+    struct sop_buf name = {0};
+    bool exact = false;
+    int said = 0; /* by the caller */
+    int rc = check_txn(txn, err);
+    if (rc == 0) {
+        rc = catalog_handle(txn, &s, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    rc = sop_cursor_open(&c, s, err);
+    if (rc == 0) {
+        rc = sop_cursor_find_near(c, sop_slice_str(after != NULL ? after : ""), &exact, err);
+        if (rc == 0 && exact) {
+            rc = sop_cursor_next(c, err);
+        }
+    }
+    while (rc == 0 && said == 0) {
+        struct sop_store_info info;
+        rc = list_one(c, &name, &info, err);
+        if (rc == 0 && info.name != NULL) {
+            said = each(arg, &info, err);
+        }
+        if (rc == 0 && said == 0) {
+            rc = sop_cursor_next(c, err);
+        }
+    }
+    if (c != NULL) {
+        int noted = sop_cursor__flush(c, said == 0 ? err : NULL);
+        rc = rc == SOP_ERR_END || rc == 0 ? noted : rc;
+    }
+    sop_store__free(s);
+    sop_buf_fini(&name);
+    return said != 0 ? said : rc;
+}
+
+int sop_store_change(struct sop_store *s, const struct sop_store_options *options,
+                     struct sop_err *err)
+{
+    int rc = sop_store__writable(s, err);
+    if (rc == 0) {
+        rc = check_options(options, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    struct sop_catalog_record r = s->facts;
+    struct sop_buf record = {0};
+    struct sop_buf old = {0};
+    bool there = false;
+    uint8_t was = 0;
+    r.description = sop_slice_str(options->description != NULL ? options->description : "");
+    r.custom = options->custom;
+    r.cache_page_seconds = options->cache_page_seconds;
+    r.cache_value_seconds = options->cache_value_seconds;
+    r.cache_info_seconds = options->cache_info_seconds;
+    struct sop_slice key = sop_slice_str(s->name);
+    rc = sop_catalog_encode(&r, &record, err);
+    if (rc == 0) {
+        rc = catalog_look(s->txn, key, &there, &was, &old, err);
+    }
+    if (rc == 0) {
+        rc = catalog_put(s->txn, key, sop_buf_slice(&record), was, err);
+    }
+    if (rc == 0) {
+        rc = take_record(s, sop_buf_slice(&record), err);
+    }
+    if (rc == 0 && s->access->created) {
+        rc = sop_arena_copy(&s->txn->arena, sop_buf_slice(&record), &s->access->info, err);
+    }
+    sop_buf_fini(&record);
+    sop_buf_fini(&old);
+    return rc != 0 ? sop_err_wrap(err, rc, "change store %s", s->name) : 0;
+}
+
+int sop_store_remove(struct sop_txn *txn, const char *name, struct sop_err *err)
+{
+    struct sop_store *s = NULL;
+    struct sop_buf old = {0};
+    bool there = false;
+    uint8_t was = 0;
+    int rc = check_write(txn, err);
+    if (rc == 0) {
+        rc = sop_store_open(&s, txn, name, err);
+    }
+    if (rc == 0) {
+        rc = catalog_look(txn, sop_slice_str(name), &there, &was, &old, err);
+    }
+    if (rc == 0) {
+        rc = catalog_put(txn, sop_slice_str(name), sop_slice(NULL, 0), was, err);
+    }
+    sop_buf_fini(&old);
+    if (rc != 0) {
+        return sop_err_wrap(err, rc, "remove store %s", name != NULL ? name : "?");
+    }
+    s->access->dropped = true;
+    struct sop_session *session = txn->user;
+    struct sop_store **at = &session->stores;
+    while (*at != s) {
+        at = &(*at)->next;
+    }
+    *at = s->next;
+    sop_store__free(s);
+    return 0;
+}
+
+/* Items that blind upserts will add, found out by looking. What an exact count has seen must
+ * stay so: the upserts are blind no longer. */
+static int count_blind(struct sop_store *s, bool estimate, int64_t *more, struct sop_err *err)
+{
+    struct sop_txn *t = s->txn;
+    struct sop_wset_cursor c;
+    int rc = 0;
+    sop_wset_cursor_init(&c, s->access->wset);
+    for (struct sop_cell *cell = sop_wset_first(&c); cell != NULL && rc == 0;
+         cell = sop_wset_next(&c)) {
+        if (cell->was == 0) {
+            bool found = false;
+            struct sop_item item;
+            struct sop_seen seen;
+            sop_epoch_enter(&t->engine->epochs, t->slot);
+            if (!estimate) {
+                rc = sop_store__see(s, cell->key, &seen, err);
+                found = rc == 0 && cell->was == 2;
+            } else if (!s->access->created) {
+                rc = sop_tree_find(&t->engine->pages, s->tree, t->moment, cell->key, &found,
+                                   &item, NULL, err);
+            }
+            sop_epoch_leave(t->slot);
+            *more += rc == 0 && !found ? 1 : 0;
+        }
+    }
+    return rc;
+}
+
+int sop_store_count(struct sop_store *s, bool estimate, uint64_t *items, struct sop_err *err)
+{
+    int rc = sop_store__check(s, err);
+    if (rc != 0) {
+        return rc;
+    }
+    int64_t delta = s->access->delta;
+    uint64_t base = s->access->created ? 0 : sop_tree_items(s->tree, s->txn->moment);
+    if (s->access->wset != NULL) {
+        rc = count_blind(s, estimate, &delta, err);
+    }
+    if (!estimate && s->txn->mode == SOP_WRITE) {
+        s->access->read_count = true;
+    }
+    *items = base + (uint64_t)delta;
+    return rc;
+}
