@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# sopctl: verify, stats, backup, restore, compact, checkpoint, doctor, durability and cache.
+# shellcheck source=tests/integration/cli.bash
+. "$(dirname "${BASH_SOURCE[0]}")/cli.bash"
+ctl=$1
+json=$3/json_query
+
+expect 0 "$ctl" init "$work/db"
+seq 1 5000 | awk 'BEGIN {print "key,value"} {print "k" $1 ",v" $1}' >"$work/items.csv"
+expect 0 "$ctl" load items "$work/items.csv" --create -q --durability interval --cache 16M
+
+expect 0 "$ctl" stats -o json
+same "one store" "$("$json" stores <"$work/out")" "1"
+same "statistics of a reader" "$("$json" read_only <"$work/out")" "true"
+expect 0 "$ctl" stats "$work/db"
+contains "units in the table" "$out" "MiB"
+expect 0 "$ctl" verify "$work/db" -o json
+same "verify counts" "$("$json" items <"$work/out")" "5000"
+same "verify is clean" "$("$json" clean <"$work/out")" "true"
+expect 0 "$ctl" verify --deep
+contains "verify as a table" "$out" "clean"
+
+expect 0 "$ctl" backup "$work/backup"
+expect 0 "$ctl" put items k1 changed -q
+expect 0 "$ctl" restore "$work/backup" "$work/second"
+expect 0 "$ctl" get items k1 --db "$work/second"
+same "the backup is of before" "$out" "v1"
+expect 0 "$ctl" count items --db "$work/second"
+same "the backup has all" "$out" "5000"
+expect 0 "$ctl" dump items --db "$work/second"
+checks=$((checks + 1))
+sort "$work/items.csv" >"$work/a"
+sort "$work/out" | cmp -s - "$work/a" || fail "the restored items differ"
+expect 0 "$ctl" verify "$work/second" --deep
+expect 3 "$ctl" backup "$work/second"
+expect 3 "$ctl" restore "$work/backup" "$work/second"
+
+expect 0 "$ctl" checkpoint -o json
+same "checkpoint says so" "$("$json" path <"$work/out")" "$work/db"
+expect 0 "$ctl" store drop items
+expect 0 "$ctl" compact
+expect 0 "$ctl" store list -o json
+same "no stores" "$out" "[]"
+
+expect 0 "$ctl" doctor "$work" --processes 2
+contains "doctor" "$out" "fit"
+expect 0 "$ctl" doctor "$work" --processes 2 -o json
+same "doctor as JSON" "$("$json" fit <"$work/out")" "true"
+same "doctor leaves nothing" "$(cd "$work" && ls -d -- *doctor* 2>/dev/null)" ""
+expect 2 "$ctl" doctor "$work" --processes 0
+
+# a limit on bytes: refused, and what is there stays
+head -c 2000000 /dev/urandom >"$work/random"
+expect 0 "$ctl" store create limited
+expect 3 "$ctl" put limited big --file "$work/random" --max-bytes 1M
+expect 1 "$ctl" get limited big
+finish

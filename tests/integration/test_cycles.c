@@ -1,0 +1,187 @@
+/* Openings and closings cost what they cost, however often it is done: after many cycles of
+ * open, put one item, close the folder is as small and opens as fast as after a few, and
+ * neither asks for more syncs than docs/PROTOCOL.md section 7 allows. */
+#include "engine/db/db_int.h"
+#include "engine/volume/fault.h"
+#include "engine/volume/posix.h"
+#include "tests/lib/db_kit.h"
+#include "tests/lib/scale.h"
+
+#include <ftw.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define EARLY            100u
+#define KEYS             50u /* the items themselves must not be what grows */
+#define SYNCS_OPEN_MAX   16u
+#define SYNCS_CLOSE_MAX  3u
+#define WINDOW           20u /* openings whose middle time counts */
+#define TIME_GROWTH_MAX  2u
+#define SPACE_GROWTH_MAX 2u
+
+struct measure {
+    uint64_t files, bytes, open_ns;
+};
+
+static struct tmpdir dir;
+static struct sop_volume *real, *counted;
+static uint64_t file_count, file_bytes;
+
+static int add_file(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)path;
+    (void)ftw;
+    if (type == FTW_F) {
+        file_count++;
+        file_bytes += (uint64_t)st->st_blocks * 512;
+    }
+    return 0;
+}
+
+static uint64_t syncs(void)
+{
+    return sop_volume_fault_calls(counted, SOP_FAULT_SYNC) +
+           sop_volume_fault_calls(counted, SOP_FAULT_DIR_SYNC);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+struct counts {
+    uint64_t open_most, close_most, close_checkpoint_most, checkpoints;
+    uint64_t times[WINDOW];
+};
+
+/* Opens, puts, closes; counts syncs of opening and closing. */
+static void cycle(uint64_t n, struct counts *c)
+{
+    struct sop_err err = {0};
+    struct sop_db *db = NULL;
+    struct sop_db_options o;
+    struct sop_db_stats stats = {.size = sizeof stats};
+    sop_db_options_init(&o);
+    o.create = n == 0;
+    o.manual = true; /* a beat in between would not be opening's */
+    uint64_t before = syncs();
+    OK(sop_db_open_on(&db, counted, sop_env_system(), &o, 0, &err), err);
+    uint64_t opened = syncs() - before;
+    OK(sop_db_stats(db, &stats, &err), err);
+    c->times[n % WINDOW] = stats.open_ns;
+
+    struct sop_txn *t = NULL;
+    struct sop_store *s = NULL;
+    char key[24];
+    (void)snprintf(key, sizeof key, "%" PRIu64, n % KEYS);
+    OK(sop_txn_begin(&t, db, NULL, &err), err);
+    OK(n == 0 ? sop_store_create(&s, t, "s", NULL, &err) : sop_store_open(&s, t, "s", &err),
+       err);
+    struct sop_entry e = {.key = text(key), .value = {(const uint8_t *)&n, sizeof n}};
+    OK(sop_upsert(s, &e, &err), err);
+    if (n >= KEYS) {
+        uint64_t items = 0;
+        OK(sop_store_count(s, false, &items, &err), err);
+        ck_assert_uint_eq(items, KEYS);
+    }
+    OK(sop_txn_commit(&t, NULL, &err), err);
+
+    /* Names of the folder say whether closing wrote a checkpoint. */
+    uint64_t links = sop_volume_fault_calls(counted, SOP_FAULT_UNLINK);
+    before = syncs();
+    OK(sop_db_close(&db, &err), err);
+    uint64_t closed = syncs() - before;
+    bool swept = sop_volume_fault_calls(counted, SOP_FAULT_UNLINK) != links;
+    if (n == 0) {
+        return; /* making a database costs more */
+    }
+    c->open_most = opened > c->open_most ? opened : c->open_most;
+    if (swept || closed > SYNCS_CLOSE_MAX) {
+        c->checkpoints++;
+        c->close_checkpoint_most =
+            closed > c->close_checkpoint_most ? closed : c->close_checkpoint_most;
+    } else {
+        c->close_most = closed > c->close_most ? closed : c->close_most;
+    }
+}
+
+static void measure(struct counts *c, uint64_t n, struct measure *m)
+{
+    uint64_t sorted[WINDOW];
+    file_count = file_bytes = 0;
+    ck_assert_int_eq(nftw(dir.path, add_file, 16, FTW_PHYS), 0);
+    memcpy(sorted, c->times, sizeof sorted);
+    qsort(sorted, WINDOW, sizeof *sorted, by_value);
+    *m = (struct measure){
+        .files = file_count, .bytes = file_bytes, .open_ns = sorted[WINDOW / 2]};
+    printf("cycles: after %5" PRIu64 ": %" PRIu64 " files, %" PRIu64
+           " KiB, opening %.2f ms (middle of %u)\n",
+           n, m->files, m->bytes / 1024, (double)m->open_ns / 1e6, WINDOW);
+}
+
+static void most(struct measure *m, const struct measure *x)
+{
+    m->files = x->files > m->files ? x->files : m->files;
+    m->bytes = x->bytes > m->bytes ? x->bytes : m->bytes;
+    m->open_ns = x->open_ns > m->open_ns ? x->open_ns : m->open_ns;
+}
+
+START_TEST(many_cycles_leave_no_trace)
+{
+    struct sop_err err = {0};
+    struct counts c = {0};
+    struct measure early = {0}, late = {0};
+    uint64_t cycles = test_scale(300, 10000, 10000);
+    /* In memory where that is possible: syncs are counted, waiting for a disk tells nothing. */
+    if (access("/dev/shm", W_OK) == 0) {
+        ck_assert_int_eq(setenv("TMPDIR", "/dev/shm", 1), 0);
+    }
+    tmpdir_init(&dir);
+    OK(sop_volume_posix_open(dir.path, &real, &err), err);
+    OK(sop_volume_fault_new(real, &counted, &err), err);
+    for (uint64_t n = 0; n < cycles; n++) {
+        struct measure now;
+        cycle(n, &c);
+        /* The folder breathes with the checkpoints: a hundred cycles see all of it. */
+        if (n + 1 <= EARLY && (n + 1) % WINDOW == 0) {
+            measure(&c, n + 1, &now);
+            most(&early, &now);
+        } else if (n + 1 + EARLY > cycles && (cycles - n - 1) % WINDOW == 0) {
+            measure(&c, n + 1, &now);
+            most(&late, &now);
+        }
+    }
+    printf("cycles: syncs of an opening: at most %" PRIu64 ", of a closing: at most %" PRIu64
+           ", with a checkpoint %" PRIu64 " (%" PRIu64 " of %" PRIu64 ")\n",
+           c.open_most, c.close_most, c.close_checkpoint_most, c.checkpoints, cycles);
+    ck_assert_uint_le(c.open_most, SYNCS_OPEN_MAX);
+    ck_assert_uint_le(c.close_most, SYNCS_CLOSE_MAX);
+    ck_assert_uint_lt(c.checkpoints, cycles / 8);
+    ck_assert_uint_le(late.files, early.files * SPACE_GROWTH_MAX);
+    ck_assert_uint_le(late.bytes, early.bytes * SPACE_GROWTH_MAX);
+    ck_assert_uint_le(late.open_ns, early.open_ns * TIME_GROWTH_MAX);
+    sop_volume_destroy(counted);
+    sop_volume_destroy(real);
+    tmpdir_fini(&dir);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("cycles");
+    TCase *t = tcase_create("cycles");
+    tcase_set_timeout(t, (double)test_scale(300, 900, 3600));
+    tcase_add_test(t, many_cycles_leave_no_trace);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_set_fork_status(r, CK_NOFORK);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

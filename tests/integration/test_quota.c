@@ -1,0 +1,74 @@
+/* The limit max_bytes: values in packs count, deletes and compaction run all the same and give
+ * room for new items. */
+#include "tests/lib/db_kit.h"
+
+#include <stdio.h>
+
+#define VALUE_BYTES 100000u
+#define MOST_BYTES  (20u << 20)
+
+static struct db_kit kit;
+
+static int put(unsigned number)
+{
+    static uint8_t value[VALUE_BYTES];
+    char key[16];
+    (void)snprintf(key, sizeof key, "%06u", number);
+    struct sop_entry e = {.key = text(key), .value = {value, sizeof value}};
+    struct sop_txn *t = db_kit_begin(&kit, SOP_WRITE);
+    OK(sop_add(db_kit_open(&kit, t, "s"), &e, &kit.err), kit.err);
+    return sop_txn_commit(&t, NULL, &kit.err);
+}
+
+START_TEST(compaction_brings_a_full_database_below_its_limit)
+{
+    struct sop_db_options o;
+    struct sop_store_options medium;
+    tmpdir_init(&kit.dir);
+    sop_db_options_init(&o);
+    o.create = true;
+    o.manual = true; /* nobody measures but who is called */
+    o.max_bytes = MOST_BYTES;
+    OK(sop_db_open(&kit.db, kit.dir.path, &o, &kit.err), kit.err);
+    sop_store_options_init(&medium);
+    medium.values = SOP_VALUES_MEDIUM;
+    db_kit_store(&kit, "s", &medium);
+    unsigned n = 0;
+    while (n < 2 * MOST_BYTES / VALUE_BYTES && put(n) == 0) {
+        n++;
+    }
+    ck_assert_uint_gt(n, MOST_BYTES / VALUE_BYTES / 2);
+    ck_assert_uint_le(n, MOST_BYTES / VALUE_BYTES);
+    FAILS(QUOTA, put(n), kit.err);
+    struct sop_txn *t = db_kit_begin(&kit, SOP_WRITE);
+    struct sop_store *s = db_kit_open(&kit, t, "s");
+    for (unsigned i = 0; i < n; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "%06u", i);
+        if (i % 5 != 0) {
+            OK(sop_remove(s, text(key), &kit.err), kit.err);
+        }
+    }
+    db_kit_commit(&kit, t);
+    FAILS(QUOTA, put(n), kit.err);
+    OK(sop_db_compact(kit.db, &kit.err), kit.err);
+    OK(put(n), kit.err);
+    ck_assert_uint_eq(db_kit_count(&kit, "s"), (n + 4) / 5 + 1);
+    db_kit_verify(&kit);
+    db_kit_fini(&kit);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("quota");
+    TCase *t = tcase_create("quota");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, compaction_brings_a_full_database_below_its_limit);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? 0 : 1;
+}
