@@ -21,6 +21,7 @@ struct compaction {
     size_t count, cap;
     struct sop_txn *txn; /* moving values */
     uint64_t txn_bytes;
+    bool record_failed; /* the last record was found and could not be moved */
 };
 
 /* ---- choosing ------------------------------------------------------------------------------
@@ -151,15 +152,19 @@ static int move_sheet(struct compaction *c, const struct sop_pack_owner *owner,
 /* ---- values --------------------------------------------------------------------------------
  */
 
-static int finish_txn(struct compaction *c, struct sop_err *err)
+static void drop_txn(struct compaction *c)
 {
-    int rc = 0;
     if (c->txn != NULL) {
-        rc = sop_engine_commit(c->txn, err);
         sop_engine_end(c->txn);
         c->txn = NULL;
         c->txn_bytes = 0;
     }
+}
+
+static int finish_txn(struct compaction *c, struct sop_err *err)
+{
+    int rc = c->txn != NULL ? sop_engine_commit(c->txn, err) : 0;
+    drop_txn(c);
     return rc;
 }
 
@@ -234,15 +239,17 @@ static int move_record(void *arg, const struct sop_pack_owner *owner,
                        const struct sop_place *place, struct sop_err *err)
 {
     struct compaction *c = arg;
-    return owner->type == SOP_PACK_SHEET ? move_sheet(c, owner, place, err)
-                                         : move_value(c, owner, place, err);
+    int rc = owner->type == SOP_PACK_SHEET ? move_sheet(c, owner, place, err)
+                                           : move_value(c, owner, place, err);
+    c->record_failed = rc != 0;
+    return rc;
 }
 
 /* ---- all of it -----------------------------------------------------------------------------
  */
 
-/* What a member had not synced when it died: nobody names it, and if anybody does, the file
- * keeps live bytes and stays. */
+/* What a member had not synced when it died, or a write that failed and could not be voided:
+ * nobody names it, and if anybody does, the file keeps live bytes and stays. */
 static int pass_gap(void *arg, uint64_t from, uint64_t until, struct sop_err *err)
 {
     (void)arg;
@@ -252,24 +259,33 @@ static int pass_gap(void *arg, uint64_t from, uint64_t until, struct sop_err *er
     return 0;
 }
 
+/* Moves what lives in one file, once. Own files have no gaps, as a rule: their payloads need
+ * not be read for what is dead. */
+static int try_file(struct compaction *c, const struct victim *x, bool gaps,
+                    struct sop_err *err)
+{
+    struct sop_packs *packs = c->engine->packs;
+    c->record_failed = false;
+    int rc = gaps ? sop_packs_salvage(packs, x->member, x->file, move_record, pass_gap, c, err)
+                  : sop_packs_scan(packs, x->member, x->file, false, move_record, c, err);
+    if (rc == 0) {
+        rc = finish_txn(c, err);
+    }
+    drop_txn(c);
+    return rc;
+}
+
 /* Moves what lives in one file. A conflict with somebody's change starts the file again: what
  * was moved meanwhile no longer names the old place. */
 static int empty_file(struct compaction *c, const struct victim *x, struct sop_err *err)
 {
+    bool gaps = x->member != sop_chain_member(c->engine->chain);
     int rc = SOP_ERR_CONFLICT;
     for (int i = 0; i < MOVE_TRIES_MAX && rc == SOP_ERR_CONFLICT; i++) {
-        rc = x->member == sop_chain_member(c->engine->chain)
-                 ? sop_packs_scan(c->engine->packs, x->member, x->file, false, move_record, c,
-                                  err)
-                 : sop_packs_salvage(c->engine->packs, x->member, x->file, move_record,
-                                     pass_gap, c, err);
-        if (rc == 0) {
-            rc = finish_txn(c, err);
-        }
-        if (c->txn != NULL) {
-            sop_engine_end(c->txn);
-            c->txn = NULL;
-            c->txn_bytes = 0;
+        rc = try_file(c, x, gaps, err);
+        if (rc == SOP_ERR_DATA_LOSS && !gaps && !c->record_failed) {
+            gaps = true;
+            rc = try_file(c, x, gaps, err);
         }
     }
     return rc == SOP_ERR_CONFLICT ? 0 : rc; /* too busy now: the next compaction gets it */
