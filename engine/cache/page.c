@@ -495,6 +495,25 @@ void sop_pages_unpin(struct sop_pages *p, struct sop_pin *pin)
     sop_mutex_unlock(&p->history);
 }
 
+size_t sop_pages_held_dirty(struct sop_pages *p, struct sop_body **out, size_t most)
+{
+    size_t count = 0;
+    sop_mutex_lock(&p->history);
+    for (struct sop_pin *pin = p->oldest_pin; pin != NULL && count < most; pin = pin->newer) {
+        for (struct sop_version *v = pin->held; v != NULL && count < most; v = v->held_next) {
+            for (uint32_t i = 0; i < v->layers_count && count < most; i++) {
+                struct sop_body *b = v->layers[i].body;
+                if (!atomic_load(&b->placed)) {
+                    sop_body_ref(b); /* the version is linked: it has a reference itself */
+                    out[count++] = b;
+                }
+            }
+        }
+    }
+    sop_mutex_unlock(&p->history);
+    return count;
+}
+
 struct sop_lsn sop_pages_oldest(struct sop_pages *p, uint64_t *moment)
 {
     sop_mutex_lock(&p->history);

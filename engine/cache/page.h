@@ -145,6 +145,9 @@ int sop_pages_pin(struct sop_pages *p, struct sop_pin **out, struct sop_err *err
 /* One more reference to a pin that is held. */
 struct sop_pin *sop_pages_pin_again(struct sop_pages *p, struct sop_pin *pin);
 void sop_pages_unpin(struct sop_pages *p, struct sop_pin *pin);
+/* Bodies that only pins need (layers of versions that have been superseded) and that lie in no
+ * pack yet: up to `most` into `out`, each with a reference of the caller's. Inside an epoch. */
+size_t sop_pages_held_dirty(struct sop_pages *p, struct sop_body **out, size_t most);
 /* LSN of the oldest pin, or of the head. */
 struct sop_lsn sop_pages_oldest(struct sop_pages *p, uint64_t *moment);
 

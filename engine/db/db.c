@@ -606,8 +606,10 @@ static void stats_of_state(struct sop_engine *e, struct sop_db_stats *s)
     for (size_t i = 0; i < e->trees_cap; i++) {
         struct sop_tree *t = e->trees[i];
         if (t != NULL) {
+            sop_mutex_lock(&t->mutex);
             s->pages -= t->free_count;
-            s->stores += t->id != SOP_CATALOG_STORE && t->created != SOP_NEVER &&
+            sop_mutex_unlock(&t->mutex);
+            s->stores += t->id != SOP_CATALOG_STORE && atomic_load(&t->created) != SOP_NEVER &&
                          atomic_load(&t->dropped) == SOP_NEVER;
         }
     }

@@ -148,7 +148,6 @@ int sop_txn_commit(struct sop_txn **txn, struct sop_commit *result, struct sop_e
     if (rc != 0) {
         return rc;
     }
-    *txn = NULL;
     if (t->state == SOP_TXN_OPEN) {
         rc = sop_txn__flush(t, err);
     }
@@ -159,6 +158,10 @@ int sop_txn_commit(struct sop_txn **txn, struct sop_commit *result, struct sop_e
     if (result != NULL) {
         *result = done;
     }
+    if (t->state == SOP_TXN_PREPARED && (rc == SOP_ERR_NOSPACE || rc == SOP_ERR_NOMEM)) {
+        return sop_err_wrap(err, rc, "commit what is prepared: it stays so, try again");
+    }
+    *txn = NULL;
     call_hooks(t, rc == 0, &done);
     end(t);
     return rc != 0 ? sop_err_wrap(err, rc, "commit") : 0;

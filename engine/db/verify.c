@@ -168,7 +168,7 @@ int sop_verify__read_sheet(struct sop_verify *v, const struct sop_place *place,
 
 static bool exists_now(struct sop_tree *t, bool *dropping)
 {
-    if (t == NULL || t->created == SOP_NEVER) {
+    if (t == NULL || atomic_load(&t->created) == SOP_NEVER) {
         return false;
     }
     *dropping = t->freeing;

@@ -20,6 +20,11 @@
 #define RUN_FRACTION  4
 #define RUN_BYTES_MAX (64u * 1024)
 
+/* Sheets that only pins need leave memory when what is dirty after a checkpoint is more than
+ * this part of the budget. */
+#define HELD_FRACTION  4
+#define HELD_PER_EPOCH 512
+
 #define FREE_TRIES_MAX 4 /* before commits have to wait for the freeing of removed stores */
 
 struct capture {
@@ -62,8 +67,8 @@ static int capture_trees(struct sop_engine *e, uint64_t moment, struct sop_manif
     }
     for (size_t i = 0; i < e->trees_cap; i++) {
         struct sop_tree *t = e->trees[i];
-        bool exists =
-            t != NULL && t->created != SOP_NEVER && atomic_load(&t->dropped) == SOP_NEVER;
+        bool exists = t != NULL && atomic_load(&t->created) != SOP_NEVER &&
+                      atomic_load(&t->dropped) == SOP_NEVER;
         if (!exists) {
             continue;
         }
@@ -585,6 +590,61 @@ static void install(struct sop_engine *e, struct capture *c)
     atomic_fetch_add(&e->checkpoints, 1);
 }
 
+/* ---- 8 what pins hold ----------------------------------------------------------------------
+ *
+ * A checkpoint places the sheets of the newest versions. Those that were superseded since the
+ * one before, and that a pin still needs, would stay in memory for as long as the pin: they are
+ * put into the pack too, where the cache can leave them. Nobody names them there after this
+ * process; the pack file goes when the last such body does (engine/txn/files.h). */
+
+static int place_held(struct sop_engine *e, struct sop_body *b, struct sop_err *err)
+{
+    const struct sop_sheet *s = NULL;
+    struct sop_place place;
+    int rc = atomic_load(&b->placed) ? 0 : sop_body_sheet(b, &s, err);
+    if (rc != 0 || s == NULL) {
+        return rc;
+    }
+    struct sop_pack_owner owner = {.type = SOP_PACK_SHEET, .store = s->store, .page = s->page};
+    rc = sop_packs_append(e->packs, &owner, sop_slice(s->image, s->bytes), &place, err);
+    if (rc == 0) {
+        sop_body_set_place(b, &place);
+        atomic_fetch_add(&e->volume_bytes, s->bytes);
+    }
+    return rc;
+}
+
+/* What fails stays in memory: a later checkpoint tries again. */
+static void place_all_held(struct sop_engine *e)
+{
+    struct sop_body *held[HELD_PER_EPOCH];
+    struct sop_err err = {0};
+    size_t count = HELD_PER_EPOCH;
+    int rc = 0;
+    while (count == HELD_PER_EPOCH && rc == 0) {
+        sop_epoch_enter(&e->epochs, e->maintain_slot);
+        count = sop_pages_held_dirty(&e->pages, held, HELD_PER_EPOCH);
+        for (size_t i = 0; i < count; i++) {
+            rc = rc == 0 ? place_held(e, held[i], &err) : rc;
+            sop_body_unref(held[i]);
+        }
+        sop_epoch_leave(e->maintain_slot);
+        sop_cache_trim(&e->cache);
+        sop_epoch_reclaim(&e->epochs);
+    }
+}
+
+/* The files of a checkpoint that failed are nobody's; one at the same L needs their names. */
+static int clear_litter(struct sop_engine *e, struct sop_err *err)
+{
+    int rc = e->litter ? sop_engine_check(e, err) : 0;
+    if (rc == 0 && e->litter) {
+        rc = sop_engine__sweep_checkpoints(e, err);
+        e->litter = rc != 0;
+    }
+    return rc;
+}
+
 static int checkpoint_once(struct sop_engine *e, struct sop_err *err)
 {
     struct sop_err own = {0};
@@ -592,7 +652,8 @@ static int checkpoint_once(struct sop_engine *e, struct sop_err *err)
     struct capture c;
     memset(&c, 0, sizeof c);
     atomic_store(&e->checkpoint_wanted, false);
-    int rc = capture(e, &c, why);
+    int rc = clear_litter(e, why);
+    rc = rc == 0 ? capture(e, &c, why) : rc;
     if (rc == 0) {
         rc = fold_all(e, &c, why);
         if (rc == 0) {
@@ -603,12 +664,14 @@ static int checkpoint_once(struct sop_engine *e, struct sop_err *err)
         }
         if (rc == 0) {
             install(e, &c);
+            if (atomic_load(&e->cache.dirty_bytes) > e->cache.budget_bytes / HELD_FRACTION) {
+                place_all_held(e);
+            }
+            e->packed_bytes = sop_packs_appended(e->packs);
         } else {
             give_back(e, &c);
-            if (sop_engine_check(e, NULL) == 0) { /* its files are nobody's: the next try needs
-                                                     their names */
-                (void)sop_engine__sweep_checkpoints(e);
-            }
+            e->litter = true;
+            (void)clear_litter(e, NULL);
         }
     }
     capture_fini(e, &c);

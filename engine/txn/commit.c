@@ -234,11 +234,12 @@ static int quota(struct sop_engine *e, const struct sop_txn *t, struct sop_err *
 static int admit(struct batch *b, struct sop_txn *t, struct sop_err *err)
 {
     struct sop_engine *e = b->engine;
+    if (t->state == SOP_TXN_PREPARED) {
+        return 0; /* its reservations kept it valid, for however long the others took to agree
+                   */
+    }
     if (sop_env_mono_ns(e->env) > t->deadline_ns) {
         return SOP_ERR(err, TIMEOUT, "the transaction took longer than its max_time");
-    }
-    if (t->state == SOP_TXN_PREPARED) {
-        return 0; /* its reservations kept it valid */
     }
     int rc = sop_validate(t, b->plan.base, e->leader_slot, err);
     for (uint32_t i = 0; i < b->count && rc == 0; i++) {
@@ -483,6 +484,7 @@ static void run_all(struct sop_engine *e, struct batch *b, struct sop_txn **txns
     }
     sop_mutex_unlock(&e->commit);
     sop_epoch_reclaim(&e->epochs);
+    sop_cache_trim(&e->cache);
 }
 
 /* Leads one batch. Queue lock held on entry and exit. */

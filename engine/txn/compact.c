@@ -175,7 +175,8 @@ static int move_value(struct compaction *c, const struct sop_pack_owner *owner,
 {
     struct sop_engine *e = c->engine;
     struct sop_tree *t = sop_engine_tree(e, owner->store);
-    if (t == NULL || atomic_load(&t->dropped) != SOP_NEVER || t->created == SOP_NEVER) {
+    if (t == NULL || atomic_load(&t->dropped) != SOP_NEVER ||
+        atomic_load(&t->created) == SOP_NEVER) {
         return 0;
     }
     int rc = 0;

@@ -253,7 +253,7 @@ static int load_genesis(struct sop_engine *e, struct sop_err *err)
         }
     }
     if (rc == 0) {
-        rc = sop_tree_reserve(catalog, 0, err);
+        rc = sop_tree_reserve(catalog, &e->pages, 0, err);
     }
     if (rc == 0) {
         rc = sop_pages_frame(&e->pages, SOP_CATALOG_ROOT, &frame, err);
@@ -281,7 +281,7 @@ static int load_genesis(struct sop_engine *e, struct sop_err *err)
     if (rc != 0) {
         return rc;
     }
-    sop_tree_set_items(catalog, 0, 0, 0);
+    sop_tree_set_items(catalog, 0, 0);
     atomic_store(&frame->newest, v);
     sop_engine_mark_dirty(e, SOP_CATALOG_ROOT, frame);
     atomic_store(&e->next_page, SOP_CATALOG_ROOT + 1);
@@ -297,7 +297,7 @@ static int load_tree(struct sop_engine *e, const struct sop_manifest_store *s,
     if (rc != 0) {
         return rc;
     }
-    rc = sop_tree_reserve(t, 0, err);
+    rc = sop_tree_reserve(t, &e->pages, 0, err);
     if (rc == 0 && sop_engine_tree(e, s->store) != NULL) {
         rc = SOP_ERR(err, DATA_LOSS, "the manifest names store %" PRIu64 " twice", s->store);
     }
@@ -308,7 +308,7 @@ static int load_tree(struct sop_engine *e, const struct sop_manifest_store *s,
         sop_tree_free(t);
         return rc;
     }
-    sop_tree_set_items(t, 0, s->items, 0);
+    sop_tree_set_items(t, 0, s->items);
     if (s->dropping != 0) {
         t->freeing = true;
         atomic_store(&t->dropped, 0);
@@ -328,7 +328,7 @@ static int load_manifest(struct sop_engine *e, const struct sop_manifest *m,
     for (size_t i = 0; i < m->free_pages_count && rc == 0; i++) {
         struct sop_tree *t = sop_engine_tree(e, m->free_pages[i].store);
         if (t != NULL) {
-            rc = sop_tree_reserve(t, 1, err);
+            rc = sop_tree_reserve(t, &e->pages, 1, err);
             if (rc == 0) {
                 t->free_pages[t->free_count++] = m->free_pages[i].page;
             }

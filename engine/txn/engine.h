@@ -73,7 +73,9 @@ struct sop_engine {
     struct sop_epoch_slot *maintain_slot;       /* maintain lock */
     struct sop_kept kept[SOP_CHECKPOINTS_KEPT]; /* [0] newest; maintain lock */
     bool manifests_unsynced; /* some were removed, not yet for good; maintain lock */
+    bool litter;             /* files of a failed checkpoint may be left; maintain lock */
     uint64_t checkpoint_trigger_bytes;
+    uint64_t packed_bytes; /* appended to packs until the newest checkpoint; maintain lock */
     _Atomic uint64_t
         volume_bytes; /* of all files: measured by upkeep, plus what commits added */
     _Atomic bool checkpoint_wanted;
@@ -142,8 +144,8 @@ void sop_engine_stop_thread(struct sop_engine *e);
 /* Shared by the files of this folder; maintain lock held. */
 int sop_engine__checkpoint(struct sop_engine *e, struct sop_err *err) SOP_MUST_USE;
 int sop_engine__sweep(struct sop_engine *e, struct sop_err *err) SOP_MUST_USE;
-/* Removes manifests and extents that no kept checkpoint names; what fails is left for later. */
-bool sop_engine__sweep_checkpoints(struct sop_engine *e);
+/* Removes manifests and extents that no kept checkpoint names. */
+int sop_engine__sweep_checkpoints(struct sop_engine *e, struct sop_err *err) SOP_MUST_USE;
 /* Frees the pages of removed stores; `locked`: the commit lock is held and stays held. */
 int sop_engine__free_dropped(struct sop_engine *e, bool locked,
                              struct sop_err *err) SOP_MUST_USE;

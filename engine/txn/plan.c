@@ -377,7 +377,11 @@ int sop_plan__stack(struct sop_plan *p, struct sop_pend *d, struct sop_err *err)
         layers[count++] = clip_layer(d, &d->source->layers[i]);
     }
     struct sop_version_spec spec = spec_of(p, d);
-    spec.exact = below == 0 || (d->source->exact && !shares_base(d));
+    /* A base that was written for another page (the child that a root took in) is written anew
+     * by the next checkpoint: compaction looks for a sheet's owner by the page in its record.
+     */
+    spec.exact =
+        below == 0 || (d->source->exact && d->source_page == d->page && !shares_base(d));
     spec.layers = layers;
     spec.layers_count = count;
     rc = sop_version_new(&d->made, &p->engine->cache, &spec, err);
@@ -455,7 +459,7 @@ int sop_plan_finish(struct sop_plan *p, struct sop_err *err)
             rc = sop_pages_frame(&e->pages, d->page, &d->frame, err);
         }
         if (rc == 0 && d->free) {
-            rc = sop_tree_reserve(d->tree, p->pends, err);
+            rc = sop_tree_reserve(d->tree, &p->engine->pages, p->pends, err);
         }
         if (rc == 0) {
             p->publish[i].frame = d->frame;
@@ -464,10 +468,10 @@ int sop_plan_finish(struct sop_plan *p, struct sop_err *err)
         }
     }
     for (size_t k = 0; k < p->counts_count && rc == 0; k++) {
-        rc = sop_tree_reserve(p->counts[k].tree, 0, err);
+        rc = sop_tree_reserve(p->counts[k].tree, &p->engine->pages, 0, err);
     }
     for (size_t k = 0; k < p->taken_count && rc == 0; k++) {
-        rc = sop_tree_reserve(p->taken[k].tree, p->taken_count, err);
+        rc = sop_tree_reserve(p->taken[k].tree, &p->engine->pages, p->taken_count, err);
     }
     return rc;
 }
@@ -478,14 +482,14 @@ static void publish_events(struct sop_plan *p)
         struct sop_tree *t = p->events[i].tree;
         switch (p->events[i].what) {
         case SOP_STORE_CREATED:
-            t->created = p->moment;
+            atomic_store(&t->created, p->moment);
             break;
         case SOP_STORE_REMOVED:
-            t->freeing = true;
+            atomic_store(&t->freeing, true);
             atomic_store(&t->dropped, p->moment);
             break;
         case SOP_STORE_FREED:
-            t->freeing = false;
+            atomic_store(&t->freeing, false);
             break;
         }
     }
@@ -495,11 +499,9 @@ void sop_plan_publish(struct sop_plan *p, struct sop_lsn lsn)
 {
     struct sop_engine *e = p->engine;
     SOP_ASSERT(p->base == atomic_load(&e->pages.moment));
-    uint64_t oldest = 0;
-    (void)sop_pages_oldest(&e->pages, &oldest);
     publish_events(p);
     for (size_t i = 0; i < p->counts_count; i++) {
-        sop_tree_set_items(p->counts[i].tree, p->moment, p->counts[i].items, oldest);
+        sop_tree_set_items(p->counts[i].tree, p->moment, p->counts[i].items);
     }
     for (size_t i = 0; i < p->values_count; i++) {
         sop_files_add(&e->files, &p->values[i].place, SOP_FILES_LIVE, p->values[i].change);

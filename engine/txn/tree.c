@@ -31,23 +31,53 @@ void sop_tree_free(struct sop_tree *t)
 
 uint64_t sop_tree_items(struct sop_tree *t, uint64_t moment)
 {
-    uint64_t items = 0;
     sop_mutex_lock(&t->mutex);
-    for (size_t i = t->counts_count; i-- > 0;) {
-        if (t->counts[i].at <= moment) {
-            items = t->counts[i].items;
-            break;
+    size_t low = 0; /* the counts before it are of moments <= moment */
+    size_t high = t->counts_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (t->counts[middle].at <= moment) {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
     }
+    uint64_t items = low > 0 ? t->counts[low - 1].items : 0;
     sop_mutex_unlock(&t->mutex);
     return items;
 }
 
-int sop_tree_reserve(struct sop_tree *t, size_t pages, struct sop_err *err)
+/* Forgets counts that no pin needs. New pins are made only at the newest moment, whose count is
+ * the last one, and at moments that are pinned. */
+static void thin_counts(struct sop_tree *t, struct sop_pages *p)
+{
+    sop_mutex_lock(&p->history);
+    sop_mutex_lock(&t->mutex);
+    const struct sop_pin *pin = p->oldest_pin;
+    size_t kept = 0;
+    for (size_t i = 0; i < t->counts_count; i++) {
+        bool newest = i + 1 == t->counts_count;
+        while (!newest && pin != NULL && pin->moment < t->counts[i].at) {
+            pin = pin->newer; /* served by a count before */
+        }
+        if (newest || (pin != NULL && pin->moment < t->counts[i + 1].at)) {
+            t->counts[kept++] = t->counts[i];
+        }
+    }
+    t->counts_count = kept;
+    sop_mutex_unlock(&t->mutex);
+    sop_mutex_unlock(&p->history);
+}
+
+int sop_tree_reserve(struct sop_tree *t, struct sop_pages *p, size_t pages, struct sop_err *err)
 {
     int rc = 0;
+    bool full = t->counts_count == t->counts_cap; /* only commits change them */
+    if (full) {
+        thin_counts(t, p);
+    }
     sop_mutex_lock(&t->mutex);
-    if (t->counts_count == t->counts_cap) {
+    if (full && t->counts_count >= t->counts_cap / 2) { /* so that thinning stays seldom */
         size_t cap = t->counts_cap == 0 ? 8 : t->counts_cap * 2;
         struct sop_tree_count *counts = sop_realloc(t->counts, cap * sizeof *counts);
         if (counts == NULL) {
@@ -71,17 +101,9 @@ int sop_tree_reserve(struct sop_tree *t, size_t pages, struct sop_err *err)
     return rc;
 }
 
-void sop_tree_set_items(struct sop_tree *t, uint64_t moment, uint64_t items, uint64_t oldest)
+void sop_tree_set_items(struct sop_tree *t, uint64_t moment, uint64_t items)
 {
     sop_mutex_lock(&t->mutex);
-    size_t needed = 0; /* the newest count <= oldest, and all after it */
-    while (needed + 1 < t->counts_count && t->counts[needed + 1].at <= oldest) {
-        needed++;
-    }
-    if (needed > 0 && (needed > 16 || t->counts_count == t->counts_cap)) {
-        t->counts_count -= needed;
-        memmove(t->counts, t->counts + needed, t->counts_count * sizeof *t->counts);
-    }
     if (t->counts_count > 0 && t->counts[t->counts_count - 1].at == moment) {
         t->counts[t->counts_count - 1].items = items;
     } else {

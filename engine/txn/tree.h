@@ -17,7 +17,7 @@ struct sop_tree {
     struct sop_tree *next; /* list of all trees */
     uint64_t id;
     uint64_t root;
-    uint64_t created;         /* moment */
+    _Atomic uint64_t created; /* moment, SOP_NEVER until then */
     _Atomic uint64_t dropped; /* moment, SOP_NEVER while it exists */
     struct sop_order order;
     uint32_t slot_length;
@@ -37,10 +37,12 @@ int sop_tree_new(struct sop_tree **out, uint64_t id, uint64_t root,
 void sop_tree_free(struct sop_tree *t);
 /* Items at the moment. */
 uint64_t sop_tree_items(struct sop_tree *t, uint64_t moment);
-/* Makes room for one more count and `pages` more free pages, so that publishing cannot fail. */
-int sop_tree_reserve(struct sop_tree *t, size_t pages, struct sop_err *err) SOP_MUST_USE;
-/* The count from `moment` on; forgets counts that no moment >= oldest needs. After reserve. */
-void sop_tree_set_items(struct sop_tree *t, uint64_t moment, uint64_t items, uint64_t oldest);
+/* Makes room for one more count and `pages` more free pages, so that publishing cannot fail.
+ * Counts that no pin of `p` needs are forgotten when room is short. Commit lock. */
+int sop_tree_reserve(struct sop_tree *t, struct sop_pages *p, size_t pages,
+                     struct sop_err *err) SOP_MUST_USE;
+/* The count from `moment` on. After reserve. */
+void sop_tree_set_items(struct sop_tree *t, uint64_t moment, uint64_t items);
 
 /* Which child to take on the way down. */
 enum sop_way {

@@ -9,6 +9,7 @@
 #define ROUND_NS                1000000000ull
 #define STEP_NS                 10000000ull /* how often the thread looks whether it is wanted sooner */
 #define TRIGGER_BYTES_MAX       (256ull << 20) /* replayed in well under a second */
+#define PACKED_FACTOR           4 /* values in packs are not replayed, but replaced ones wait to go */
 #define FREE_PAGES_PER_BATCH    512
 #define TREE_DEPTH_ALL          SOP_LEVELS_MAX
 
@@ -224,12 +225,16 @@ static int sweep_extents(struct sop_engine *e, struct sop_err *err)
     return rc;
 }
 
-bool sop_engine__sweep_checkpoints(struct sop_engine *e)
+int sop_engine__sweep_checkpoints(struct sop_engine *e, struct sop_err *err)
 {
-    if (still_owner(e, NULL) != 0) {
-        return false;
+    int rc = still_owner(e, err);
+    if (rc == 0) {
+        rc = sweep_manifests(e, err);
     }
-    return sweep_manifests(e, NULL) == 0 && sweep_extents(e, NULL) == 0;
+    if (rc == 0) {
+        rc = sweep_extents(e, err);
+    }
+    return rc;
 }
 
 static int note_pack(void *arg, uint64_t member, uint32_t file, uint64_t bytes, bool writing,
@@ -263,6 +268,7 @@ static int sweep_packs(struct sop_engine *e, struct sop_err *err)
     struct sop_manifest_file *files = l.at;
     /* Values written before this look are counted in flight unless their writer is still on its
      * way to note them. */
+    sop_mutex_lock(&e->commit); /* moment, pins and uses of one and the same history */
     bool own_in_doubt = atomic_load(&e->value_writers) != 0 || e->files.failed;
     uint64_t moment = atomic_load(&e->pages.moment);
     uint64_t oldest = 0;
@@ -283,6 +289,7 @@ static int sweep_packs(struct sop_engine *e, struct sop_err *err)
             files[dead_count++] = files[i];
         }
     }
+    sop_mutex_unlock(&e->commit);
     if (rc == 0 && dead_count > 0) { /* the records that made them garbage must be decided */
         rc = sop_engine_sync(e, err);
     }
@@ -299,13 +306,7 @@ int sop_engine__sweep(struct sop_engine *e, struct sop_err *err)
     if (!e->kept[0].used) {
         return 0;
     }
-    int rc = still_owner(e, err);
-    if (rc == 0) {
-        rc = sweep_manifests(e, err);
-    }
-    if (rc == 0) {
-        rc = sweep_extents(e, err);
-    }
+    int rc = sop_engine__sweep_checkpoints(e, err);
     if (rc == 0) {
         rc = sweep_packs(e, err);
     }
@@ -547,6 +548,10 @@ static bool due(struct sop_engine *e)
             e->checkpoint_trigger_bytes < TRIGGER_BYTES_MAX) {
             e->checkpoint_trigger_bytes *= 2; /* sustained load: longer redo, fewer rewrites */
         }
+        return true;
+    }
+    if ((sop_packs_appended(e->packs) - e->packed_bytes) / PACKED_FACTOR >=
+        e->checkpoint_trigger_bytes) {
         return true;
     }
     if (load.slots >= CHECKPOINT_SLOTS || load.members_gone >= CHECKPOINT_MEMBERS_GONE) {

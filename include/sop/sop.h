@@ -207,10 +207,10 @@ struct sop_commit {
 SOP_API int sop_txn_begin(struct sop_txn **out, struct sop_db *db,
                           const struct sop_txn_options *options,
                           struct sop_err *err) SOP_MUST_USE;
-/* Ends the transaction in any case; *txn becomes NULL. 0: committed, *result (may be NULL)
- * filled. CONFLICT, TIMEOUT: nothing happened, run it again. UNKNOWN: the outcome is not known;
- * result->id is filled: ask sop_txn_status() after reopening. QUOTA, NOSPACE, NOMEM, LIMIT:
- * nothing happened. IO: nothing happened, the database has stopped. */
+/* Ends the transaction; *txn becomes NULL (but see sop_txn_prepare). 0: committed, *result (may
+ * be NULL) filled. CONFLICT, TIMEOUT: nothing happened, run it again. UNKNOWN: the outcome is
+ * not known; result->id is filled: ask sop_txn_status() after reopening. QUOTA, NOSPACE, NOMEM,
+ * LIMIT: nothing happened. IO: nothing happened, the database has stopped. */
 SOP_API int sop_txn_commit(struct sop_txn **txn, struct sop_commit *result,
                            struct sop_err *err) SOP_MUST_USE;
 /* Nothing of it happens. *txn becomes NULL. Never fails; NULL inside is fine. */
@@ -218,7 +218,8 @@ SOP_API void sop_txn_rollback(struct sop_txn **txn);
 /* First phase of two: validates, and reserves what was read and written, so that a following
  * sop_txn_commit() cannot give CONFLICT. On error the transaction has been rolled back and *txn
  * is NULL. A prepared transaction accepts only commit and rollback; it ends with its process.
- */
+ * Its max_time counts no more, and a commit that gives NOSPACE or NOMEM leaves it prepared and
+ * *txn as it is: free something and commit again, or roll back. */
 SOP_API int sop_txn_prepare(struct sop_txn **txn, struct sop_err *err) SOP_MUST_USE;
 /* Called after the commit has been decided (committed true) or the transaction ended otherwise,
  * on the thread that ends it, in the order of registration. `result` NULL when not committed.

@@ -390,7 +390,7 @@ START_TEST(wrong_facts_in_memory_are_found)
     ck_assert_int_eq(verify(&f, false, &err), SOP_ERR_DATA_LOSS);
     ck_assert_ptr_nonnull(strstr(err.text, "its leaves hold 2000 items, and it says 2001"));
     t->counts[t->counts_count - 1].items--;
-    ck_assert_int_eq(sop_tree_reserve(t, 2, &err), 0);
+    ck_assert_int_eq(sop_tree_reserve(t, &e->pages, 2, &err), 0);
     t->free_pages[t->free_count++] = t->root;
     ck_assert_int_eq(verify(&f, false, &err), SOP_ERR_DATA_LOSS);
     ck_assert_ptr_nonnull(strstr(err.text, "is in use"));
