@@ -539,7 +539,11 @@ static int write_files(struct sop_engine *e, struct capture *c, struct sop_err *
         memcpy(m->extents, c->refs, c->refs_count * sizeof *c->refs);
     }
     m->extents_count = c->refs_count;
-    return sop_manifest_write(e->volume, m, err);
+    rc = sop_manifest_write(e->volume, m, err);
+    if (rc != 0) { /* if it was removed again, a power loss may bring it back, complete */
+        e->manifests_unsynced = true;
+    }
+    return rc;
 }
 
 /* ---- 6, 7: official ------------------------------------------------------------------------
