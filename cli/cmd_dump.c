@@ -103,7 +103,7 @@ static int ndjson_item(struct dump *d, const struct sop_view *view, struct sop_e
     json_t *item;
     int rc = sop_ctl__item_json(&d->store.info, view, false, &d->scratch, &item, err);
     if (rc == 0) {
-        json_dumpf(item, d->to, JSON_COMPACT);
+        sop_out__json(d->to, item);
         fputc('\n', d->to);
         json_decref(item);
     }

@@ -16,6 +16,7 @@
 #define BATCH_DEFAULT   10000
 #define BATCH_MAX       1000000
 #define BATCH_BYTES_MAX (16u << 20) /* a batch is cut here too: memory of a transaction */
+#define STREAM_BYTES    (1u << 20)  /* values from here on do not go through that memory */
 
 /* Offsets into load->bytes, which moves as it grows. */
 struct sop_load_entry {
@@ -45,6 +46,34 @@ bool sop_load__skips(struct sop_load *load)
 
 /* ---- a batch ---------------------------------------------------------------------------- */
 
+/* A large value goes past the memory of the transaction. */
+static int stream_entry(struct sop_load *load, struct sop_store *store,
+                        const struct sop_entry *entry, bool *added, struct sop_err *err)
+{
+    const struct sop_args *args = load->ctl->args;
+    struct sop_view view;
+    *added = true;
+    if (args->given[OPT_IF_ABSENT]) {
+        int rc = sop_get(store, entry->key, &view, err);
+        *added = rc == SOP_ERR_NOT_FOUND;
+        if (!*added) {
+            return rc;
+        }
+    }
+    bool add = args->given[OPT_IF_ABSENT] || args->given[OPT_ADD] || !load->info.options.unique;
+    struct sop_value_writer *writer;
+    int rc = sop_value_create(&writer, store, add ? SOP_PUT_ADD : SOP_PUT_UPSERT, entry, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = sop_value_write(writer, entry->value, err);
+    if (rc != 0) {
+        sop_value_abort(&writer);
+        return rc;
+    }
+    return sop_value_finish(&writer, err);
+}
+
 static int write_entry(struct sop_load *load, struct sop_store *store, size_t i,
                        uint64_t *changed, struct sop_err *err)
 {
@@ -55,7 +84,8 @@ static int write_entry(struct sop_load *load, struct sop_store *store, size_t i,
                               {at + e->key_len, e->ride_len},
                               {at + e->key_len + e->ride_len, e->value_len}};
     bool added = true;
-    int rc = args->given[OPT_IF_ABSENT] ? sop_add_if_absent(store, &entry, &added, err)
+    int rc = e->value_len >= STREAM_BYTES ? stream_entry(load, store, &entry, &added, err)
+             : args->given[OPT_IF_ABSENT] ? sop_add_if_absent(store, &entry, &added, err)
              : args->given[OPT_ADD] || !load->info.options.unique
                  ? sop_add(store, &entry, err)
                  : sop_upsert(store, &entry, err);
@@ -73,7 +103,8 @@ static int write_batch(void *arg, struct sop_txn *txn, struct sop_err *err)
     struct sop_store *store;
     uint64_t changed = 0;
     load->bad_line = 0;
-    int rc = sop_store_open(&store, txn, load->info.name, err);
+    int rc = load->create ? sop_store_create(&store, txn, load->info.name, &load->options, err)
+                          : sop_store_open(&store, txn, load->info.name, err);
     for (size_t i = 0; i < load->count && rc == 0; i++) {
         rc = write_entry(load, store, i, &changed, err);
     }
@@ -96,7 +127,7 @@ static int acknowledge(struct sop_load *load)
 
 static int flush_batch(struct sop_load *load)
 {
-    if (load->count == 0) {
+    if (load->count == 0 && !load->create) {
         return 0;
     }
     struct sop_commit commit;
@@ -106,6 +137,7 @@ static int flush_batch(struct sop_load *load)
                    ? rc
                    : sop_err_wrap(&load->ctl->err, rc, "line %" PRIu64, load->bad_line);
     }
+    load->create = false;
     load->committed += load->count;
     load->count = 0;
     load->bytes.len = 0;
@@ -235,12 +267,13 @@ static int same_key(struct sop_ctl *ctl, const struct sop_key_schema *is,
                          ctl->args->rest[0], is_text, given_text);
 }
 
-/* Makes the store if --create says so and it is absent; learns its key schema. */
+/* Learns the key schema of the store, or decides that the first batch makes it. Options that
+ * no store can have are refused here, before the file is read. */
 static int prepare_store(struct sop_load *load)
 {
     struct sop_ctl *ctl = load->ctl;
-    struct sop_store_options options;
-    int rc = sop_ctl__store_options(ctl, &options);
+    struct sop_store_options *options = &load->options;
+    int rc = sop_ctl__store_options(ctl, options);
     struct sop_txn *txn = NULL;
     if (rc == 0) {
         rc = sop_ctl__begin(ctl, SOP_WRITE, &txn);
@@ -252,9 +285,9 @@ static int prepare_store(struct sop_load *load)
     struct sop_store *store;
     struct sop_store_info info;
     rc = sop_store_open(&store, txn, load->info.name, &ctl->err);
-    bool create = rc == SOP_ERR_NOT_FOUND && ctl->args->given[OPT_CREATE];
-    if (create) {
-        rc = sop_store_create(&store, txn, load->info.name, &options, &ctl->err);
+    load->create = rc == SOP_ERR_NOT_FOUND && ctl->args->given[OPT_CREATE];
+    if (load->create) {
+        rc = sop_store_create(&store, txn, load->info.name, options, &ctl->err);
     } else if (rc == SOP_ERR_NOT_FOUND) {
         rc = SOP_ERR(&ctl->err, NOT_FOUND, "there is no store '%s'; --create makes it",
                      load->info.name);
@@ -262,15 +295,12 @@ static int prepare_store(struct sop_load *load)
     if (rc == 0) {
         rc = sop_store_info(store, &info, &ctl->err);
     }
-    if (rc == 0 && !create && ctl->args->given[OPT_KEY]) {
-        rc = same_key(ctl, &info.options.key, &options.key);
+    if (rc == 0 && !load->create && ctl->args->given[OPT_KEY]) {
+        rc = same_key(ctl, &info.options.key, &options->key);
     }
     if (rc == 0) {
         load->info.options.key = info.options.key;
         load->info.options.unique = info.options.unique;
-    }
-    if (rc == 0 && create) {
-        return sop_txn_commit(&txn, NULL, &ctl->err);
     }
     sop_txn_rollback(&txn);
     return rc;
@@ -299,14 +329,37 @@ static void load_summary(struct sop_load *load)
         return;
     }
     if (out->format == SOP_FORMAT_TABLE) {
-        fprintf(out->to,
-                "items loaded: %" PRIu64 " in %.2f s (%.0f a second), %" PRIu64 " changed\n",
-                items, seconds, rate, load->changed);
+        char took[32];
+        sop_out__duration(took, sizeof took, seconds);
+        fprintf(out->to, "items loaded: %" PRIu64 " in %s (%.0f a second)", items, took, rate);
+        if (load->changed < items) {
+            fprintf(out->to, ", %" PRIu64 " of them there already and left alone",
+                    items - load->changed);
+        }
+        fputc('\n', out->to);
         return;
     }
     sop_out__object(out, json_pack("{s:s, s:I, s:I, s:I, s:f}", "done", "items loaded", "items",
                                    (json_int_t)items, "changed", (json_int_t)load->changed,
                                    "skipped", (json_int_t)load->skip, "seconds", seconds));
+}
+
+/* What an error means for the items of the file, and how to go on. */
+static int advise(struct sop_load *load, int rc)
+{
+    struct sop_err *err = &load->ctl->err;
+    uint64_t n = load->committed;
+    if (rc == SOP_ERR_UNKNOWN) {
+        return sop_err_wrap(err, rc,
+                            "%" PRIu64 " items of the file are committed, perhaps %zu more; "
+                            "count the store before you go on with --skip",
+                            n, load->count);
+    }
+    return n == 0 ? sop_err_wrap(err, rc, "nothing was loaded")
+                  : sop_err_wrap(err, rc,
+                                 "items of the file that are committed: %" PRIu64
+                                 "; go on with --skip %" PRIu64,
+                                 n, n);
 }
 
 /* Reads everything and commits the last batch. On failure the message tells how to go on. */
@@ -316,22 +369,17 @@ static int load_all(struct sop_load *load)
     load->committed = load->skip;
     sop_ctl__progress_init(&load->progress, ctl, "load", load->bytes_total > 0 ? "B" : "");
     int rc = file_is_ndjson(ctl->args) ? sop_load__ndjson(load) : sop_load__csv(load);
+    if (rc == 0 && load->seen < load->skip) {
+        sop_ctl__progress_end(&load->progress);
+        return SOP_ERR(&ctl->err, INVALID,
+                       "--skip says %" PRIu64 ", the file has fewer items: %" PRIu64,
+                       load->skip, load->seen);
+    }
     if (rc == 0) {
         rc = flush_batch(load);
     }
     sop_ctl__progress_end(&load->progress);
-    if (rc == 0 && load->seen < load->skip) {
-        rc = SOP_ERR(&ctl->err, INVALID,
-                     "the file has only %" PRIu64 " items, --skip says %" PRIu64, load->seen,
-                     load->skip);
-    } else if (rc != 0) {
-        char advice[96];
-        snprintf(advice, sizeof advice,
-                 "%" PRIu64 " items of the file are committed; go on with --skip %" PRIu64,
-                 load->committed, load->committed);
-        return sop_err_wrap(&ctl->err, rc, "%s", advice);
-    }
-    return rc;
+    return rc != 0 ? advise(load, rc) : 0;
 }
 
 int sop_ctl__load(void *context, const struct sop_args *args)

@@ -191,12 +191,14 @@ static const struct sop_command commands[] = {
      "load items from CSV or NDJSON",
      "FILE absent or '-' is standard input. CSV has a header line; the column 'key' is the key "
      "and 'value' the value unless --key-columns and --value-column say otherwise. NDJSON is "
-     "an "
-     "object per line with 'key' and 'value', as dump writes it, or any objects with "
-     "--key-columns. Existing keys are changed, unless --add refuses or --if-absent leaves "
+     "an object per line with 'key' and 'value', as dump writes it, or any objects with "
+     "--key-columns. Of its values strings and {\"base64\":\"...\"} are decoded; all others, "
+     "numbers too, are kept as they are written.\n"
+     "Existing keys are changed, unless --add refuses or --if-absent leaves "
      "them; a store with duplicates gets one item more for each of the file.\n"
-     "Items are committed in batches. After an error the message names the line and says how "
-     "many items are committed; mend the line and go on with --skip and that number.",
+     "Items are committed in batches; --create makes the store with the first one. After an "
+     "error the message names the line and says how many items are committed; mend the line "
+     "and go on with --skip and that number.",
      "sopctl load users users.csv --create --db ./shop\n"
      "sopctl load facts unihan.csv --create --key int64,string --key-columns code,property\n"
      "sopctl load users part2.ndjson --batch 50k\n"

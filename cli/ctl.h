@@ -128,8 +128,8 @@ int sop_ctl__key_prefix(struct sop_ctl *ctl, const struct sop_store_info *info,
 /* As key, but the last fields of a composite key may be absent: then *whole is false. */
 int sop_ctl__key_bound(struct sop_ctl *ctl, const struct sop_store_info *info, const char *text,
                        struct sop_ctl_buf *to, bool *whole);
-/* The encoded key of one text per field of the schema (one in all for raw keys).
- * Adds to `to`. */
+/* The encoded key of one text per field of the schema (one in all for raw keys); data NULL is
+ * null where the field may be null. Adds to `to`. */
 int sop_ctl__key_fields(const struct sop_store_info *info, const struct sop_slice *fields,
                         size_t count, struct sop_ctl_buf *to, struct sop_err *err);
 /* The encoded key of a text in the form of sop_ctl__key_text(). Adds to `to`. */

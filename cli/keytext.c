@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TEXT_SHOWN 100u /* bytes of a key in an error, as sop_key_parse() shows */
+
 /* ---- bytes of the command line ------------------------------------------------------------
  */
 
@@ -83,8 +85,7 @@ static int parse(const struct sop_key_schema *schema, struct sop_slice text, str
                  struct sop_err *err)
 {
     memset(p, 0, sizeof *p);
-    bool braces = schema->fields_count > 1 && (text.len == 0 || text.data[0] != '{');
-    int rc = sop_ctl__buf_room(&p->text, text.len + 3, err);
+    int rc = sop_ctl__buf_room(&p->text, text.len + 1, err);
     if (rc == 0) {
         rc = sop_ctl__buf_room(&p->scratch, 2 * text.len + 16, err);
     }
@@ -94,11 +95,12 @@ static int parse(const struct sop_key_schema *schema, struct sop_slice text, str
     if (text.len > 0 && memchr(text.data, '\0', text.len) != NULL) {
         return SOP_ERR(err, INVALID, "a key of this type has no zero bytes in its text");
     }
-    char *copy = (char *)p->text.data;
-    snprintf(copy, p->text.room, braces ? "{%.*s}" : "%.*s", (int)text.len,
-             text.len > 0 ? (const char *)text.data : "");
+    if (text.len > 0) {
+        memcpy(p->text.data, text.data, text.len);
+    }
+    p->text.data[text.len] = 0;
     struct sop_key_buf scratch = {p->scratch.data, p->scratch.room, 0};
-    return sop_key_parse(schema, copy, p->values, &p->count, &scratch, err);
+    return sop_key_parse(schema, (char *)p->text.data, p->values, &p->count, &scratch, err);
 }
 
 typedef int (*encode_fn)(const struct sop_key_schema *schema,
@@ -135,8 +137,9 @@ int sop_ctl__key_whole(const struct sop_store_info *info, struct sop_slice text,
     struct parsed p;
     int rc = parse(schema, text, &p, err);
     if (rc == 0 && p.count < schema->fields_count) {
-        rc = SOP_ERR(err, INVALID, "the key has %zu of %u fields", p.count,
-                     (unsigned)schema->fields_count);
+        rc = SOP_ERR(err, INVALID, "key \"%.*s\": it has %zu of the %u fields",
+                     (int)(text.len < TEXT_SHOWN ? text.len : TEXT_SHOWN),
+                     (const char *)text.data, p.count, (unsigned)schema->fields_count);
     }
     if (rc == 0) {
         rc = append(sop_key_encode, schema, p.values, p.count, to, err);
@@ -145,15 +148,16 @@ int sop_ctl__key_whole(const struct sop_store_info *info, struct sop_slice text,
     return rc;
 }
 
-static int wrap_key(struct sop_ctl *ctl, const struct sop_store_info *info, const char *text,
-                    int rc)
+/* What the parser says shows the text and the place in it; here comes what was wanted. */
+static int wrap_key(struct sop_ctl *ctl, const struct sop_store_info *info, int rc)
 {
     char schema[256];
     if (rc != SOP_ERR_INVALID && rc != SOP_ERR_WRONG_TYPE) {
         return rc;
     }
     sop_ctl__schema_text(&info->options.key, schema, sizeof schema);
-    rc = sop_err_wrap(&ctl->err, SOP_ERR_INVALID, "'%s' is not a key of type %s", text, schema);
+    rc = sop_err_wrap(&ctl->err, SOP_ERR_INVALID, "keys of store '%s' are of type %s",
+                      info->name, schema);
     ctl->err.code = rc;
     return rc;
 }
@@ -165,7 +169,7 @@ int sop_ctl__key(struct sop_ctl *ctl, const struct sop_store_info *info, const c
         return sop_ctl__decode(ctl, text, to);
     }
     int rc = sop_ctl__key_whole(info, sop_ctl__slice(text), to, &ctl->err);
-    return wrap_key(ctl, info, text, rc);
+    return wrap_key(ctl, info, rc);
 }
 
 /* Encodes a text of all fields or of the first ones. */
@@ -185,7 +189,7 @@ static int key_part(struct sop_ctl *ctl, const struct sop_store_info *info, cons
                     p.values, p.count, to, &ctl->err);
     }
     parsed_fini(&p);
-    return wrap_key(ctl, info, text, rc);
+    return wrap_key(ctl, info, rc);
 }
 
 int sop_ctl__key_prefix(struct sop_ctl *ctl, const struct sop_store_info *info,
@@ -219,7 +223,7 @@ int sop_ctl__key_fields(const struct sop_store_info *info, const struct sop_slic
     for (; used < count && rc == 0; used++) {
         struct sop_key_field field = schema->fields[used];
         memset(&parsed[used], 0, sizeof parsed[used]);
-        if (field.nullable && fields[used].len == 0) {
+        if (field.nullable && fields[used].data == NULL) {
             values[used].type = SOP_KEY_NULL;
         } else if (field.type == SOP_KEY_STRING || field.type == SOP_KEY_BYTES) {
             values[used].type = field.type;
@@ -229,7 +233,10 @@ int sop_ctl__key_fields(const struct sop_store_info *info, const struct sop_slic
             rc = parse(&single, fields[used], &parsed[used], err);
             values[used] = parsed[used].values[0];
             if (rc == 0 && parsed[used].count != 1) {
-                rc = SOP_ERR(err, INVALID, "field %zu of the key is empty", used + 1);
+                rc = SOP_ERR(err, INVALID, "it is empty");
+            }
+            if (rc != 0 && count > 1) {
+                rc = sop_err_wrap(err, rc, "field %zu of the key", used + 1);
             }
         }
     }

@@ -16,7 +16,7 @@ struct sop_load_columns {
 };
 
 /* One item of the file. key: one text per field of the schema, or the whole key as one text
- * when `whole` (as sop_ctl__key_text() wrote it). Borrowed for the call. */
+ * when `whole` (as sop_ctl__key_text() wrote it); data NULL is null. Borrowed for the call. */
 struct sop_load_item {
     struct sop_slice key[SOP_LOAD_FIELDS_MAX];
     size_t keys;
@@ -29,6 +29,8 @@ struct sop_load {
     struct sop_ctl *ctl;
     struct sop_load_columns columns;
     struct sop_store_info info; /* name, key schema and unique only */
+    struct sop_store_options options;
+    bool create; /* the store is absent: the first batch makes it, with options */
     FILE *from;
     uint64_t bytes_read, bytes_total; /* total 0 = not known */
     struct sop_ctl_progress progress;

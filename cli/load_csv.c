@@ -177,6 +177,9 @@ static int take_row(struct csv *c)
     item.whole = sop_load__whole(load, c->keys);
     for (size_t i = 0; i < item.keys; i++) {
         item.key[i] = field(c, c->key[i]);
+        if (item.key[i].len == 0) {
+            item.key[i].data = NULL; /* null, where null is allowed */
+        }
     }
     if (c->ride != SIZE_MAX) {
         item.ride = field(c, c->ride);

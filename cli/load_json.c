@@ -1,15 +1,37 @@
-/* NDJSON for sopctl load: one object per line. */
+/* NDJSON for sopctl load: one object per line.
+ *
+ * Strings are stored as the text they mean and {"base64": "..."} as its bytes. Every other
+ * value (number, true, list, object, ...) is stored as it is written in the file, to the
+ * byte: 1.10 stays 1.10, and no number is too long. An object of the members beside the key's
+ * is put together from their texts. */
+#include "cli/jsontext.h"
 #include "cli/load.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What the slices of an item point into. */
+/* What the slices of an item point into, where it is not the line. */
 struct held {
     uint8_t *bytes[SOP_LOAD_FIELDS_MAX + 2];
     size_t count;
 };
+
+/* One line. */
+struct line {
+    struct sop_load *load;
+    struct sop_slice text;
+    struct sop_slice object;
+    uint64_t number;
+    struct held held;
+};
+
+static void hold(struct line *l, uint8_t *take)
+{
+    l->held.bytes[l->held.count] = take;
+    l->held.count += take != NULL;
+}
 
 static void held_fini(struct held *h)
 {
@@ -18,125 +40,234 @@ static void held_fini(struct held *h)
     }
 }
 
-/* A member as bytes: strings and {"base64"} as they are, other JSON as its text. */
-static bool member_bytes(const json_t *value, struct sop_slice *bytes, struct held *h)
+static int complain_at(struct line *l, const uint8_t *place, const char *problem)
+{
+    return SOP_ERR(&l->load->ctl->err, INVALID, "line %" PRIu64 ", character %zu: %s",
+                   l->number, (size_t)(place - l->text.data) + 1, problem);
+}
+
+/* A checked string in quotes. */
+static int string_bytes(struct line *l, struct sop_slice string, struct sop_slice *bytes)
 {
     uint8_t *take;
-    if (sop_out__bytes_from(value, bytes, &take)) {
-        h->bytes[h->count] = take;
-        h->count += take != NULL;
-        return true;
+    if (!sop_jsontext__string(string, bytes, &take)) {
+        return complain_at(l, string.data, "half of a surrogate pair stands alone");
     }
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    if (text == NULL) {
-        return false;
-    }
-    *bytes = sop_ctl__slice(text);
-    h->bytes[h->count++] = (uint8_t *)text;
-    return true;
+    hold(l, take);
+    return 0;
 }
 
-static int take_value(struct sop_load *load, json_t *object, struct sop_load_item *item,
-                      struct held *h)
+static int is_name(struct line *l, struct sop_slice string, const char *name, bool *same)
 {
-    const struct sop_load_columns *c = &load->columns;
-    const char *name = c->value != NULL ? c->value : "value";
-    const json_t *value = json_object_get(object, name);
-    if (value == NULL && (c->value != NULL || !c->given)) {
-        return SOP_ERR(&load->ctl->err, INVALID, "line %llu: there is no member '%s'",
-                       (unsigned long long)item->line, name);
+    uint8_t *take;
+    struct sop_slice bytes;
+    if (!sop_jsontext__string(string, &bytes, &take)) {
+        return complain_at(l, string.data, "half of a surrogate pair stands alone");
     }
-    bool ok;
-    if (value != NULL) {
-        ok = member_bytes(value, &item->value, h);
-    } else {
-        for (size_t i = 0; i < c->keys; i++) {
-            json_object_del(object, c->key[i]);
-        }
-        ok = member_bytes(object, &item->value, h);
-    }
-    return ok ? 0 : SOP_ERR(&load->ctl->err, NOMEM, "hold a value");
+    *same = bytes.len == strlen(name) && memcmp(bytes.data, name, bytes.len) == 0;
+    free(take);
+    return 0;
 }
 
-/* One field of the key. Null is null where the schema has it, and an error elsewhere. */
-static int take_field(struct sop_load *load, const json_t *field, struct sop_load_item *item,
-                      struct held *h)
+/* The member of the line's object with this name; value->data NULL if there is none. */
+static int find(struct line *l, const char *name, struct sop_slice *value)
 {
-    const struct sop_key_schema *schema = &load->info.options.key;
-    size_t i = item->keys++;
-    if (json_is_null(field) && !item->whole) {
-        item->key[i] = (struct sop_slice){NULL, 0};
-        return i < schema->fields_count && schema->fields[i].nullable
-                   ? 0
-                   : sop_load__complain(load, item->line, "a field of the key is null");
-    }
-    return member_bytes(field, &item->key[i], h)
-               ? 0
-               : SOP_ERR(&load->ctl->err, NOMEM, "hold a key");
-}
-
-/* The key is the member 'key' (a list has a field in each place), or --key-columns. */
-static int take_key(struct sop_load *load, const json_t *object, struct sop_load_item *item,
-                    struct held *h)
-{
-    const struct sop_load_columns *c = &load->columns;
-    item->whole = sop_load__whole(load, c->keys);
-    for (size_t i = 0; i < c->keys; i++) {
-        const json_t *key = json_object_get(object, c->key[i]);
-        if (key == NULL) {
-            return SOP_ERR(&load->ctl->err, INVALID, "line %llu: there is no member '%s'",
-                           (unsigned long long)item->line, c->key[i]);
+    struct sop_slice found, string;
+    size_t at = 0;
+    *value = (struct sop_slice){NULL, 0};
+    while (sop_jsontext__next(l->object, &at, &string, &found)) {
+        bool same;
+        int rc = is_name(l, string, name, &same);
+        if (rc != 0) {
+            return rc;
         }
-        bool list = !c->given && json_is_array(key);
-        size_t fields = list ? json_array_size(key) : 1;
-        item->whole = item->whole && !list;
-        if (fields > SOP_LOAD_FIELDS_MAX) {
-            return sop_load__complain(load, item->line, "the key has too many fields");
+        if (same && value->data != NULL) {
+            return SOP_ERR(&l->load->ctl->err, INVALID,
+                           "line %" PRIu64 ": the member '%s' is there twice", l->number, name);
         }
-        for (size_t k = 0; k < fields; k++) {
-            int rc = take_field(load, list ? json_array_get(key, k) : key, item, h);
-            if (rc != 0) {
-                return rc;
-            }
+        if (same) {
+            *value = found;
         }
     }
     return 0;
 }
 
-static int take_object(struct sop_load *load, json_t *object, uint64_t line, struct held *h)
+static int find_needed(struct line *l, const char *name, struct sop_slice *value)
 {
-    struct sop_load_item item = {.line = line};
-    int rc = take_key(load, object, &item, h);
+    int rc = find(l, name, value);
+    return rc == 0 && value->data == NULL
+               ? SOP_ERR(&l->load->ctl->err, INVALID,
+                         "line %" PRIu64 ": there is no member '%s'", l->number, name)
+               : rc;
+}
+
+/* True for {"base64": "..."} and nothing else in it. */
+static bool is_base64(struct line *l, struct sop_slice object, struct sop_slice *bytes)
+{
+    struct sop_slice name, value;
+    size_t at = 0;
+    static const char wanted[] = "\"base64\"";
+    if (!sop_jsontext__next(object, &at, &name, &value) || name.len != sizeof wanted - 1 ||
+        memcmp(name.data, wanted, name.len) != 0 || value.data[0] != '"') {
+        return false;
+    }
+    struct sop_slice more;
+    uint8_t *decoded =
+        sop_out__base64_decode((const char *)value.data + 1, value.len - 2, &bytes->len);
+    if (decoded == NULL || sop_jsontext__next(object, &at, &name, &more)) {
+        free(decoded);
+        return false;
+    }
+    bytes->data = decoded;
+    hold(l, decoded);
+    return true;
+}
+
+/* What is stored of a value. */
+static int value_bytes(struct line *l, struct sop_slice value, struct sop_slice *bytes)
+{
+    if (value.data[0] == '"') {
+        return string_bytes(l, value, bytes);
+    }
+    if (value.data[0] != '{' || !is_base64(l, value, bytes)) {
+        *bytes = value;
+    }
+    return 0;
+}
+
+/* The object of all members that are not of the key, without the blanks between them. */
+static int rest_bytes(struct line *l, struct sop_slice *bytes)
+{
+    const struct sop_load_columns *c = &l->load->columns;
+    uint8_t *text = malloc(l->object.len + 2);
+    if (text == NULL) {
+        return SOP_ERR(&l->load->ctl->err, NOMEM, "hold a value");
+    }
+    hold(l, text);
+    struct sop_slice name, value;
+    size_t at = 0, len = 0;
+    text[len++] = '{';
+    while (sop_jsontext__next(l->object, &at, &name, &value)) {
+        bool of_key = false;
+        for (size_t i = 0; i < c->keys && !of_key; i++) {
+            int rc = is_name(l, name, c->key[i], &of_key);
+            if (rc != 0) {
+                return rc;
+            }
+        }
+        if (of_key) {
+            continue;
+        }
+        if (len > 1) {
+            text[len++] = ',';
+        }
+        memcpy(text + len, name.data, name.len);
+        len += name.len;
+        text[len++] = ':';
+        memcpy(text + len, value.data, value.len);
+        len += value.len;
+    }
+    text[len++] = '}';
+    *bytes = (struct sop_slice){text, len};
+    return 0;
+}
+
+static int take_value(struct line *l, struct sop_load_item *item)
+{
+    const struct sop_load_columns *c = &l->load->columns;
+    const char *name = c->value != NULL ? c->value : "value";
+    bool optional = c->value == NULL && c->given;
+    struct sop_slice value;
+    int rc = optional ? find(l, name, &value) : find_needed(l, name, &value);
     if (rc != 0) {
         return rc;
     }
-    const json_t *ride = load->columns.given ? NULL : json_object_get(object, "ride");
-    if (ride != NULL && !member_bytes(ride, &item.ride, h)) {
-        return SOP_ERR(&load->ctl->err, NOMEM, "hold ride-on bytes");
-    }
-    rc = take_value(load, object, &item, h);
-    return rc == 0 ? sop_load__item(load, &item) : rc;
+    return value.data != NULL ? value_bytes(l, value, &item->value)
+                              : rest_bytes(l, &item->value);
 }
 
-static int take_line(struct sop_load *load, const char *text, size_t len, uint64_t line)
+/* One field of the key. Null is null where the schema has it, and an error elsewhere. */
+static int take_field(struct line *l, struct sop_slice field, struct sop_load_item *item)
 {
-    size_t blank = strspn(text, " \t\r\n");
-    if (blank >= len || sop_load__skips(load)) {
+    const struct sop_key_schema *schema = &l->load->info.options.key;
+    if (item->keys == SOP_LOAD_FIELDS_MAX) {
+        return sop_load__complain(l->load, l->number, "the key has too many fields");
+    }
+    size_t i = item->keys++;
+    if (field.data[0] == 'n' && !item->whole) {
+        item->key[i] = (struct sop_slice){NULL, 0};
+        return i < schema->fields_count && schema->fields[i].nullable
+                   ? 0
+                   : complain_at(l, field.data, "a field of the key is null");
+    }
+    return value_bytes(l, field, &item->key[i]);
+}
+
+/* The key is the member 'key' (a list has a field in each place), or --key-columns. */
+static int take_key(struct line *l, struct sop_load_item *item)
+{
+    const struct sop_load_columns *c = &l->load->columns;
+    item->whole = sop_load__whole(l->load, c->keys);
+    for (size_t i = 0; i < c->keys; i++) {
+        struct sop_slice key;
+        int rc = find_needed(l, c->key[i], &key);
+        if (rc != 0) {
+            return rc;
+        }
+        if (c->given || key.data[0] != '[') {
+            rc = take_field(l, key, item);
+        } else {
+            struct sop_slice name, field;
+            size_t at = 0;
+            item->whole = false;
+            while (rc == 0 && sop_jsontext__next(key, &at, &name, &field)) {
+                rc = take_field(l, field, item);
+            }
+        }
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static int take_object(struct line *l)
+{
+    struct sop_load_item item = {.line = l->number};
+    int rc = take_key(l, &item);
+    if (rc == 0 && !l->load->columns.given) {
+        struct sop_slice ride;
+        rc = find(l, "ride", &ride);
+        if (rc == 0 && ride.data != NULL) {
+            rc = value_bytes(l, ride, &item.ride);
+        }
+    }
+    if (rc == 0) {
+        rc = take_value(l, &item);
+    }
+    return rc == 0 ? sop_load__item(l->load, &item) : rc;
+}
+
+static int take_line(struct sop_load *load, struct sop_slice text, uint64_t number)
+{
+    while (text.len > 0 && strchr(" \t\r\n", text.data[text.len - 1]) != NULL &&
+           text.data[text.len - 1] != 0) {
+        text.len--;
+    }
+    if (text.len == 0 || sop_load__skips(load)) {
         return 0;
     }
-    json_error_t problem;
-    json_t *object = json_loadb(text, len, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &problem);
-    if (object == NULL) {
-        return sop_load__complain(load, line, problem.text);
+    struct line l = {.load = load, .text = text, .number = number};
+    size_t at = 0;
+    const char *problem = sop_jsontext__check(text, &l.object, &at);
+    if (problem != NULL) {
+        return complain_at(&l, text.data + at, problem);
     }
-    if (!json_is_object(object)) {
-        json_decref(object);
-        return sop_load__complain(load, line, "not a JSON object");
+    if (l.object.data[0] != '{') {
+        return sop_load__complain(load, number, "not a JSON object");
     }
-    struct held h = {.count = 0};
-    int rc = take_object(load, object, line, &h);
-    held_fini(&h);
-    json_decref(object);
+    int rc = take_object(&l);
+    held_fini(&l.held);
     return rc;
 }
 
@@ -149,7 +280,7 @@ int sop_load__ndjson(struct sop_load *load)
     int rc = 0;
     while (rc == 0 && (len = getline(&text, &room, load->from)) > 0) {
         load->bytes_read += (uint64_t)len;
-        rc = take_line(load, text, (size_t)len, ++line);
+        rc = take_line(load, (struct sop_slice){(uint8_t *)text, (size_t)len}, ++line);
     }
     free(text);
     if (rc == 0 && ferror(load->from)) {

@@ -46,16 +46,21 @@ static size_t utf8_len(const uint8_t *p, size_t n)
     return bad ? 0 : len;
 }
 
-bool sop_out__is_utf8(struct sop_slice bytes)
+size_t sop_out__not_utf8(struct sop_slice bytes)
 {
     for (size_t i = 0; i < bytes.len;) {
         size_t len = utf8_len(bytes.data + i, bytes.len - i);
         if (len == 0) {
-            return false;
+            return i;
         }
         i += len;
     }
-    return true;
+    return bytes.len;
+}
+
+bool sop_out__is_utf8(struct sop_slice bytes)
+{
+    return sop_out__not_utf8(bytes) == bytes.len;
 }
 
 /* Columns on a terminal: 2 for the blocks of East Asian wide characters. */
@@ -184,9 +189,37 @@ bool sop_out__bytes_from(const json_t *value, struct sop_slice *bytes, uint8_t *
 
 /* ---- objects and rows ------------------------------------------------------------------ */
 
-static void print_json(FILE *to, const json_t *value)
+/* The fewest digits (15 to 17) that tell this double from every other. */
+static int real_digits(const json_t *value)
 {
-    json_dumpf(value, to, JSON_COMPACT | JSON_ENCODE_ANY);
+    char text[64];
+    double real = json_real_value(value);
+    int digits = 15;
+    do {
+        snprintf(text, sizeof text, "%.*g", digits, real);
+    } while (digits++ < 17 && strtod(text, NULL) != real);
+    return digits - 1;
+}
+
+/* The digits that the doubles in a key need: a key is one value or a list of values. */
+static int key_digits(const json_t *key)
+{
+    int most = json_is_real(key) ? real_digits(key) : 15;
+    size_t i;
+    json_t *field;
+    json_array_foreach(key, i, field)
+    {
+        int digits = json_is_real(field) ? real_digits(field) : 15;
+        most = digits > most ? digits : most;
+    }
+    return most;
+}
+
+void sop_out__json(FILE *to, const json_t *value)
+{
+    const json_t *key = json_is_object(value) ? json_object_get(value, "key") : value;
+    json_dumpf(value, to,
+               JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION((size_t)key_digits(key)));
 }
 
 /* A size for people. */
@@ -200,6 +233,22 @@ static int print_bytes(FILE *to, uint64_t bytes)
         u++;
     }
     return fprintf(to, u == 0 ? "%.0f %s" : "%.1f %s", v, units[u]);
+}
+
+void sop_out__duration(char *text, size_t bytes, double seconds)
+{
+    if (seconds < 0.9995) {
+        snprintf(text, bytes, seconds < 0.001 ? "%.3f ms" : "%.3g ms", seconds * 1e3);
+    } else if (seconds < 59.95) {
+        snprintf(text, bytes, "%.1f s", seconds);
+    } else {
+        uint64_t s = (uint64_t)(seconds + 0.5);
+        if (s < 3600) {
+            snprintf(text, bytes, "%" PRIu64 " min %" PRIu64 " s", s / 60, s % 60);
+        } else {
+            snprintf(text, bytes, "%" PRIu64 " h %" PRIu64 " min", s / 3600, s / 60 % 60);
+        }
+    }
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -222,7 +271,9 @@ static int print_cell(FILE *to, const char *name, const json_t *value)
             return print_bytes(to, (uint64_t)n);
         }
         if (n >= 0 && ends_with(name, "_ns")) {
-            return fprintf(to, "%.3f ms", (double)n / 1e6);
+            char took[32];
+            sop_out__duration(took, sizeof took, (double)n / 1e9);
+            return fprintf(to, "%s", took);
         }
         return fprintf(to, "%" JSON_INTEGER_FORMAT, n);
     }
@@ -236,7 +287,8 @@ static int print_cell(FILE *to, const char *name, const json_t *value)
         free(take);
         return columns;
     }
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY |
+                                       JSON_REAL_PRECISION((size_t)key_digits(value)));
     int columns = fprintf(to, "%s", text != NULL ? text : "?");
     free(text);
     return columns;
@@ -251,7 +303,7 @@ static void print_raw(FILE *to, const json_t *value)
         fwrite(bytes.data, 1, bytes.len, to);
         free(take);
     } else {
-        print_json(to, value);
+        sop_out__json(to, value);
     }
 }
 
@@ -278,7 +330,7 @@ void sop_out__object(struct sop_out *out, json_t *take_object)
     switch (out->format) {
     case SOP_FORMAT_JSON:
     case SOP_FORMAT_NDJSON:
-        print_json(out->to, take_object);
+        sop_out__json(out->to, take_object);
         fputc('\n', out->to);
         break;
     case SOP_FORMAT_RAW:
@@ -395,10 +447,10 @@ void sop_out__row(struct sop_out *out, json_t *take_row)
     switch (out->format) {
     case SOP_FORMAT_JSON:
         fputs(out->rows == 0 ? "[" : ",\n", out->to);
-        print_json(out->to, take_row);
+        sop_out__json(out->to, take_row);
         break;
     case SOP_FORMAT_NDJSON:
-        print_json(out->to, take_row);
+        sop_out__json(out->to, take_row);
         fputc('\n', out->to);
         break;
     case SOP_FORMAT_RAW:
@@ -485,7 +537,7 @@ void sop_out__error(enum sop_format format, const char *command, const struct so
             sop_out__bytes((struct sop_slice){(const uint8_t *)err->text, strlen(err->text)}),
             "hint", hint, "exit", sop_out__exit_status(err->code));
         json_t *whole = json_pack("{s:o}", "error", e);
-        print_json(stderr, whole);
+        sop_out__json(stderr, whole);
         fputc('\n', stderr);
         json_decref(whole);
         return;

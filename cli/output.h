@@ -34,6 +34,9 @@ void sop_out__object(struct sop_out *out, json_t *take_object);
 void sop_out__row(struct sop_out *out, json_t *take_row);
 void sop_out__end(struct sop_out *out);
 
+/* JSON on one line; doubles of a key have the digits that they need and no more. */
+void sop_out__json(FILE *to, const json_t *value);
+
 /* A JSON string, or {"base64": ...} for bytes that are not UTF-8. */
 json_t *sop_out__bytes(struct sop_slice bytes);
 /* Reads what sop_out__bytes() wrote. False: neither. *take (may be NULL inside) is to be freed;
@@ -43,10 +46,15 @@ bool sop_out__bytes_from(const json_t *value, struct sop_slice *bytes, uint8_t *
  */
 void sop_out__text(FILE *to, struct sop_slice bytes);
 
+/* A time for people: "1.68 ms", "3.2 s", "20 min 34 s", "2 h 5 min". */
+void sop_out__duration(char *text, size_t bytes, double seconds);
+
 /* base64 (RFC 4648, padded). Results are from malloc. decode: NULL when text is not base64. */
 char *sop_out__base64(struct sop_slice bytes);
 uint8_t *sop_out__base64_decode(const char *text, size_t len, size_t *bytes);
 bool sop_out__is_utf8(struct sop_slice bytes);
+/* The place of the first byte that is not UTF-8; the length if there is none. */
+size_t sop_out__not_utf8(struct sop_slice bytes);
 
 /* The exit status that goes with a code, and the error itself on stderr. */
 int sop_out__exit_status(int code);

@@ -61,7 +61,9 @@ static void show(struct sop_ctl_progress *p, uint64_t done, uint64_t total, uint
             fputc(i < full ? '#' : '.', stderr);
         }
         double left = rate > 0 && done < total ? (double)(total - done) / rate : 0;
-        fprintf(stderr, "] %3.0f%% %s %s/s %.0fs left", part * 100, have, speed, left);
+        char rest[32];
+        sop_out__duration(rest, sizeof rest, left < 1 ? 1 : left);
+        fprintf(stderr, "] %3.0f%% %s %s/s %s left", part * 100, have, speed, rest);
     } else {
         fprintf(stderr, "%s %s/s", have, speed);
     }

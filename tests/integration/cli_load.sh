@@ -152,6 +152,42 @@ expect 1 "$ctl" load absent "$work/type.csv"
 contains "create is named" "$err" "--create"
 expect 2 "$ctl" load rows "$work/absent.csv"
 
+# --create belongs to the first batch: if that fails, nothing is left behind
+printf 'key,value\nx,1\n' >"$work/first.csv"
+expect 2 "$ctl" load made "$work/first.csv" --create --key int64
+contains "no advice that makes no sense" "$err" "nothing was loaded: line 2"
+same "no --skip 0" "$(grep -c -- --skip "$work/err")" "0"
+expect 1 "$ctl" store info made
+expect 2 "$ctl" load made "$work/bad.ndjson" --create
+expect 1 "$ctl" store info made
+expect 2 "$ctl" load made "$work/first.csv" --create --slot-length 3
+expect 1 "$ctl" store info made
+expect 0 "$ctl" load made "$work/first.csv" --create --key string --duplicates --description "of load"
+expect 0 "$ctl" store info made -o json
+same "options of --create" "$("$json" description <"$work/out")" "of load"
+same "key of --create" "$("$json" key <"$work/out")" "string"
+same "duplicates of --create" "$("$json" unique <"$work/out")" "false"
+printf 'key,value\n' >"$work/empty.csv"
+expect 0 "$ctl" load hollow "$work/empty.csv" --create
+expect 0 "$ctl" count hollow
+same "a file without items makes an empty store" "$out" "0"
+expect 0 "$ctl" load hollow "$work/first.csv"
+same "the closing line has no riddles" "$(grep -c changed "$work/out")" "0"
+expect 0 "$ctl" load hollow "$work/first.csv" --if-absent
+contains "what was there is told" "$out" "1 of them there already and left alone"
+
+# null and the empty string are not the same
+expect 0 "$ctl" store create maybe --key 'string?'
+printf '{"key":[""],"value":"empty"}\n{"key":[null],"value":"null"}\n' >"$work/maybe.ndjson"
+expect 0 "$ctl" load maybe "$work/maybe.ndjson"
+expect 0 "$ctl" count maybe
+same "two keys" "$out" "2"
+
+# errors of keys name the field, and the place in what the file says
+printf 'key1,key2,value\n5,a,1\n5x,b,1\n' >"$work/fields.csv"
+expect 2 "$ctl" load facts "$work/fields.csv"
+contains "field" "$err" 'line 3: field 1 of the key: key "5x": character 1: expected'
+
 # kill -9 in the middle: what was acknowledged is there, in whole batches
 seq 1 200000 | awk 'BEGIN {print "key,value"} {printf "%08d,value of %d\n", $1, $1}' >"$work/big.csv"
 for round in 1 2 3; do
