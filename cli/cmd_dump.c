@@ -124,20 +124,53 @@ static int dump_item(void *arg, const struct sop_view *view, struct sop_err *err
     return rc;
 }
 
+static bool ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+/* CSV or NDJSON: as --format says, else the name of the file, else --output. */
+static int choose_format(struct dump *d)
+{
+    const struct sop_ctl *ctl = d->ctl;
+    const struct sop_args *args = ctl->args;
+    const char *name = d->name != NULL ? d->name : "";
+    bool named = true;
+    if (args->given[OPT_FORMAT]) {
+        d->ndjson = args->text[OPT_FORMAT][0] == 'n';
+    } else if (ends_with(name, ".ndjson") || ends_with(name, ".jsonl") ||
+               ends_with(name, ".json")) {
+        d->ndjson = true;
+    } else if (!ends_with(name, ".csv")) {
+        d->ndjson = ctl->out.format == SOP_FORMAT_NDJSON;
+        named = d->name != NULL; /* --output is of the closing line, then */
+    }
+    if (!named && args->given[OPT_OUTPUT] && !d->ndjson) {
+        return SOP_ERR(&d->ctl->err, INVALID,
+                       "dump writes csv (default) or ndjson, not %s; `sopctl scan %s -o %s` "
+                       "prints items as %s",
+                       args->text[OPT_OUTPUT], args->rest[0], args->text[OPT_OUTPUT],
+                       args->text[OPT_OUTPUT]);
+    }
+    d->with_ride = args->given[OPT_WITH_RIDE];
+    return d->with_ride && d->ndjson
+               ? SOP_ERR(
+                     &d->ctl->err, INVALID,
+                     "--with-ride is for CSV; NDJSON has the ride of each item that has one")
+               : 0;
+}
+
 static int begin_file(struct dump *d)
 {
     const struct sop_args *args = d->ctl->args;
     d->to = stdout;
-    d->ndjson = args->given[OPT_FORMAT] && args->text[OPT_FORMAT][0] == 'n';
-    d->with_ride = args->given[OPT_WITH_RIDE];
-    if (args->count < 2 || strcmp(args->rest[1], "-") == 0) {
-        return 0;
+    if (args->count > 1 && strcmp(args->rest[1], "-") != 0) {
+        d->name = args->rest[1];
     }
-    d->name = args->rest[1];
-    const char *dot = strrchr(d->name, '.');
-    if (!args->given[OPT_FORMAT] && dot != NULL) {
-        d->ndjson = strcmp(dot, ".ndjson") == 0 || strcmp(dot, ".jsonl") == 0 ||
-                    strcmp(dot, ".json") == 0;
+    int rc = choose_format(d);
+    if (rc != 0 || d->name == NULL) {
+        return rc;
     }
     if (asprintf(&d->part, "%s.part", d->name) < 0) {
         d->part = NULL;

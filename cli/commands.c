@@ -206,7 +206,8 @@ static const struct sop_command commands[] = {
      sop_ctl__load},
     {"dump", "STORE [FILE]", 1, 2, RANGE | OPT(FORMAT) | OPT(WITH_RIDE),
      "write items as CSV or NDJSON",
-     "FILE absent or '-' is standard output, in CSV unless --format says otherwise. What load "
+     "FILE absent or '-' is standard output. The format is that of --format, or by the name of "
+     "the file, or ndjson with --output ndjson, else CSV. What load "
      "reads back gives the same items. CSV has the columns key and value, and ride between "
      "them "
      "with --with-ride; an item with ride-on bytes is refused without it. A file appears under "

@@ -33,7 +33,9 @@ static int decode_hex(const char *text, struct sop_ctl_buf *to, struct sop_err *
         int high = hex_digit(text[i]);
         int low = hex_digit(text[i + 1]); /* NUL at an odd end: not a digit */
         if (high < 0 || low < 0) {
-            return SOP_ERR(err, INVALID, "'%s' is not pairs of hex digits", text);
+            return SOP_ERR(err, INVALID,
+                           "'%s' is not pairs of hex digits: character %zu is not one", text,
+                           high < 0 ? i + 1 : i + 2);
         }
         to->data[to->len++] = (uint8_t)(high << 4 | low);
     }

@@ -111,6 +111,13 @@ static int walk_positions(struct walk *w)
     return rc == SOP_ERR_END || rc == SOP_ERR_NOT_FOUND ? 0 : rc;
 }
 
+/* Says which option holds the key that is wrong. */
+static int of_option(struct sop_ctl *ctl, enum sop_ctl_option option, int rc)
+{
+    return rc == 0 ? 0
+                   : sop_err_wrap(&ctl->err, rc, "--%s", sop_ctl__program.options[option].name);
+}
+
 /* A bound; of a composite key the last fields may be left out. *past: the bound lies behind the
  * keys that are equal to it (--after, --through), so behind all that begin with those fields.
  */
@@ -156,18 +163,21 @@ static int range_options(struct walk *w, struct sop_range_options *options,
                        "give one beginning (--from, --after or --prefix) and one end (--to, "
                        "--through or --prefix)");
     }
-    const char *from = given[OPT_FROM] ? args->text[OPT_FROM] : args->text[OPT_AFTER];
-    const char *to = given[OPT_TO] ? args->text[OPT_TO] : args->text[OPT_THROUGH];
+    enum sop_ctl_option from = given[OPT_FROM] ? OPT_FROM : OPT_AFTER;
+    enum sop_ctl_option to = given[OPT_TO] ? OPT_TO : OPT_THROUGH;
     int rc = 0;
     if (given[OPT_PREFIX]) {
         rc = sop_ctl__key_prefix(ctl, &w->store->info, args->text[OPT_PREFIX], low);
+        rc = of_option(ctl, OPT_PREFIX, rc);
         options->low = sop_ctl__buf_slice(low);
-    } else if (from != NULL) {
-        rc = bound(ctl, &w->store->info, from, &options->low_open, low);
+    } else if (given[from]) {
+        rc = bound(ctl, &w->store->info, args->text[from], &options->low_open, low);
+        rc = of_option(ctl, from, rc);
         options->low = sop_ctl__buf_slice(low);
     }
-    if (rc == 0 && to != NULL) {
-        rc = bound(ctl, &w->store->info, to, &options->high_closed, high);
+    if (rc == 0 && given[to]) {
+        rc = bound(ctl, &w->store->info, args->text[to], &options->high_closed, high);
+        rc = of_option(ctl, to, rc);
         options->high = sop_ctl__buf_slice(high);
     }
     return rc;

@@ -64,6 +64,25 @@ expect 3 "$ctl" store create "$(head -c 200 /dev/zero | tr '\0' n)"
 expect 2 "$ctl" store create odd --slot-length 3
 expect 2 "$ctl" store create odd --key int65
 
+# a wrong key is shown as it was typed, with the place in it
+expect 0 "$ctl" store create facts --key int64,string
+expect 2 "$ctl" put facts 12x,name 1
+contains "the place in a key" "$err" "keys of store 'facts' are of type int64,string: key \"12x,name\": character 1:"
+expect 2 "$ctl" get facts '12,"name'
+contains "the place of an open quote" "$err" 'key "12,"name": character 9:'
+expect 2 "$ctl" del facts 12,a,b
+contains "too many fields" "$err" 'key "12,a,b": character 6:'
+expect 2 "$ctl" get facts 12
+contains "too few fields" "$err" 'key "12": it has 1 of the 2 fields'
+expect 2 "$ctl" scan facts --after 12 --through x
+contains "the option of a wrong key" "$err" "--through: keys of store"
+contains "the place in its key" "$err" 'key "x": character 1:'
+expect 2 "$ctl" count facts --prefix '{x'
+contains "braces of the user count" "$err" '--prefix: keys of store'
+contains "braces of the user count" "$err" 'key "{x": character 2:'
+expect 2 "$ctl" get users 00g1 --encoding hex
+contains "the place of a wrong hex digit" "$err" "character 3"
+
 # 1: not found
 expect 1 "$ctl" get users bob
 expect 1 "$ctl" get nothing bob

@@ -152,6 +152,27 @@ expect 1 "$ctl" load absent "$work/type.csv"
 contains "create is named" "$err" "--create"
 expect 2 "$ctl" load rows "$work/absent.csv"
 
+# --output is obeyed by dump where it can be, and refused elsewhere
+expect 0 "$ctl" dump names -o ndjson
+same "dump -o ndjson" "$out" "$("$ctl" dump names --format ndjson)"
+contains "dump -o ndjson" "$out" '{"key":"Ann"'
+for form in json table raw; do
+    expect 2 "$ctl" dump names -o $form
+    contains "dump -o $form" "$err" "sopctl scan"
+    same "dump -o $form prints nothing" "$(cat "$work/out")" ""
+done
+expect 0 "$ctl" dump names -o json --format csv
+same "--format decides" "$(head -n 1 "$work/out")" "key,value"
+expect 0 "$ctl" dump names "$work/names.csv" -o json
+same "the closing line has the format" "$("$json" path <"$work/out")" "$work/names.csv"
+same "a name decides" "$(head -n 1 "$work/names.csv")" "key,value"
+expect 0 "$ctl" dump names "$work/names" -o ndjson
+contains "a name that says nothing" "$(cat "$work/names")" '{"key":"Ann"'
+expect 2 "$ctl" dump names -o "$work/names.csv"
+contains "a file is not an option" "$err" "sopctl dump STORE [FILE]"
+expect 2 "$ctl" dump names "$work/names.ndjson" --with-ride
+contains "--with-ride is of CSV" "$err" "--with-ride"
+
 # --create belongs to the first batch: if that fails, nothing is left behind
 printf 'key,value\nx,1\n' >"$work/first.csv"
 expect 2 "$ctl" load made "$work/first.csv" --create --key int64
