@@ -1,7 +1,8 @@
 /* Random transactions on a simulated volume against a plain ordered map: everything that is
  * answered is compared, every commit and every conflict is judged, and at random places the
  * database is closed, killed, loses its power (anywhere in a call, too), or meets a failing
- * volume, after which it must hold exactly what was acknowledged.
+ * volume, after which it must hold exactly what was acknowledged. In four openings of ten the
+ * cache has far too little room, so that pages are read again all the time.
  *
  * A failure prints the seed and the command that repeats it. SOP_SEED chooses the first seed,
  * SOP_STEPS the steps of each round, SOP_TRACE=1 prints every step. */
@@ -21,6 +22,8 @@
 #define RECENT_MAX  4096
 #define FAT_ITEMS   1500
 
+#define STEPS_THAT_EVICT 10000
+
 struct world {
     uint64_t seed, steps, step;
     struct kit_rng rng; /* of the driver; the maker has its own */
@@ -31,6 +34,7 @@ struct world {
     struct sop_volume *sim, *fault;
     struct sop_db *db;
     struct sop_db_options options;
+    uint64_t cache_bytes; /* budget below what options allow; 0 = as these say */
     struct sop_comparer comparer;
     struct model_state *head;
     /* What a power loss may bring back, oldest first; the last one is the head. */
@@ -282,6 +286,9 @@ static void open_db(struct world *w)
 {
     struct sop_err err = {0};
     ok(sop_db_open_on(&w->db, w->fault, &w->env, &w->options, CHAIN_SLOTS, &err), &err, "open");
+    if (w->cache_bytes != 0) { /* one thread, so that nobody reads it now */
+        w->db->now->engine->cache.budget_bytes = w->cache_bytes;
+    }
     w->compactions++; /* places may differ; nobody is there who read them */
 }
 
@@ -515,6 +522,9 @@ static void pick_options(struct world *w)
     struct kit_rng *r = &w->rng;
     w->options.checkpoint_bytes = model_chance(r, 500) ? 0 : 20000 + kit_below(r, 300000);
     w->options.cache_bytes = (8u << 20) + (model_chance(r, 300) ? 64u << 20 : 0);
+    /* Next to nothing stays, or some of it does: what was evicted is read again all the time.
+     */
+    w->cache_bytes = model_chance(r, 400) ? 1u << kit_below(r, 21) : 0;
 }
 
 enum ending { CLOSE, KILL, CUT, CUT_INSIDE };
@@ -1072,6 +1082,9 @@ static void round_of(uint64_t seed, uint64_t steps)
     }
     reopen(w, CLOSE, true);
     verify(w, true);
+    if (steps >= STEPS_THAT_EVICT && w->evictions == 0) {
+        FAIL("nothing was evicted");
+    }
     printf("seed %llu: %llu operations, %llu commits, %llu conflicts, %llu prepared, %llu "
            "openings, "
            "%llu kills, %llu power losses, %llu faults, %llu unknown outcomes, "
