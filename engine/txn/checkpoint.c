@@ -653,6 +653,7 @@ static int checkpoint_once(struct sop_engine *e, struct sop_err *err)
 {
     struct sop_err own = {0};
     struct sop_err *why = err != NULL ? err : &own;
+    struct sop_err later = {0}; /* if it stops the database, it tells why */
     struct capture c;
     memset(&c, 0, sizeof c);
     atomic_store(&e->checkpoint_wanted, false);
@@ -675,7 +676,7 @@ static int checkpoint_once(struct sop_engine *e, struct sop_err *err)
         } else {
             give_back(e, &c);
             e->litter = true;
-            (void)clear_litter(e, NULL);
+            (void)clear_litter(e, &later);
         }
     }
     capture_fini(e, &c);

@@ -134,6 +134,7 @@ static bool stopped(void)
         sop_txn_rollback(&t);
         return false;
     }
+    ck_assert_msg(strstr(kit.err.text, "stopped: ;") == NULL, "no reason: %s", kit.err.text);
     sop_db_abandon(&kit.db);
     kit.db = open_on(volume, false);
     return true;
