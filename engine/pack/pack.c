@@ -357,3 +357,8 @@ int sop_packs_unlink(struct sop_packs *p, uint64_t member, uint32_t file, struct
     }
     return member == p->member ? 0 : remove_folder_if_empty(p, member, err);
 }
+
+void sop_packs_forget(struct sop_packs *p, uint64_t member, uint32_t file)
+{
+    sop_pack__readers_forget(p, member, file);
+}

@@ -113,6 +113,9 @@ void sop_packs_cut(struct sop_packs *p);
 /* Removes a file (absent is success), and its folder when empty and not the own one. */
 int sop_packs_unlink(struct sop_packs *p, uint64_t member, uint32_t file,
                      struct sop_err *err) SOP_MUST_USE;
+/* Another instance has removed the file: this one lets go of it. An open descriptor would keep
+ * its blocks on the volume. */
+void sop_packs_forget(struct sop_packs *p, uint64_t member, uint32_t file);
 
 /* Bytes of all records and pad appended by this instance; for statistics. */
 uint64_t sop_packs_appended(const struct sop_packs *p);

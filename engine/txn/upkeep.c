@@ -295,6 +295,7 @@ static int sweep_packs(struct sop_engine *e, struct sop_err *err)
     }
     for (size_t i = 0; i < dead_count && rc == 0; i++) {
         rc = sop_packs_unlink(e->packs, files[i].member, files[i].file, err);
+        sop_packs_forget(e->reader, files[i].member, files[i].file);
         sop_files_forget(&e->files, files[i].member, files[i].file);
     }
     sop_free(l.at);

@@ -1,12 +1,15 @@
 /* Compaction of files with a hole: a write that failed, and whose room could not even be marked
- * as void, leaves bytes in a pack file that are no record. Nobody names them. */
+ * as void, leaves bytes in a pack file that are no record. Nobody names them. And what is
+ * removed is given back to the volume. */
 #include "engine/db/db_int.h"
 #include "engine/volume/fault.h"
 #include "engine/volume/sim.h"
 #include "tests/lib/db_kit.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define VALUES      100
 #define VALUE_BYTES 4000
@@ -125,11 +128,49 @@ START_TEST(a_hole_in_an_own_file_does_not_keep_it)
 }
 END_TEST
 
+/* Descriptors of this process whose pack file has no name any more. */
+static unsigned nameless_packs(void)
+{
+    unsigned count = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    ck_assert_ptr_nonnull(folder);
+    for (struct dirent *e = readdir(folder); e != NULL; e = readdir(folder)) {
+        char file[1024];
+        ssize_t len = readlinkat(dirfd(folder), e->d_name, file, sizeof file - 1);
+        file[len > 0 ? len : 0] = 0;
+        count += strstr(file, "/packs/") != NULL && strstr(file, " (deleted)") != NULL;
+    }
+    (void)closedir(folder);
+    return count;
+}
+
+START_TEST(removed_files_are_let_go_of)
+{
+    struct sop_store_options o;
+    sop_store_options_init(&o);
+    o.values = SOP_VALUES_MEDIUM;
+    db_kit_init(&kit);
+    db_kit_store(&kit, "s", &o);
+    put_all(1);
+    OK(sop_db_compact(kit.db, &kit.err), kit.err); /* ends the file that was written */
+    for (unsigned i = 0; i < 3; i++) {
+        put_all(2);
+        check_all(); /* has the files open for reading */
+        OK(sop_db_compact(kit.db, &kit.err), kit.err);
+        ck_assert_uint_eq(nameless_packs(), 0);
+    }
+    db_kit_fini(&kit);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("compaction");
     TCase *t = tcase_create("holes");
     tcase_add_loop_test(t, a_hole_in_an_own_file_does_not_keep_it, 0, 2);
+    suite_add_tcase(s, t);
+    t = tcase_create("space");
+    tcase_add_test(t, removed_files_are_let_go_of);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_set_fork_status(r, CK_NOFORK);
