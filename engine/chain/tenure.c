@@ -153,7 +153,7 @@ static int sealed(struct sop_chain *c, uint64_t record, bool *decided, struct so
     stop(c);
     struct sop_err cause = {0};
     struct sop_err why = {0};
-    (void)SOP_ERR(&cause, SEALED, "the tenure of member %" PRIu64 " was sealed", c->member);
+    (void)SOP_ERR(&cause, SEALED, "%s", sop_err_text(SOP_ERR_SEALED));
     uint64_t cut = c->view.lsn.record;
     int rc = kill_own_ten(c, &why);
     if (rc == 0) {
@@ -164,7 +164,7 @@ static int sealed(struct sop_chain *c, uint64_t record, bool *decided, struct so
     }
     settle_end(c, cut);
     *decided = record <= cut;
-    return SOP_ERR(err, SEALED, "%s at record %" PRIu64, cause.text, cut);
+    return SOP_ERR(err, SEALED, "%s", cause.text);
 }
 
 /* A write or sync of the journal failed with *cause; record `record` is in doubt. Records
@@ -192,7 +192,8 @@ static int fail(struct sop_chain *c, uint64_t record, const struct sop_err *caus
     settle_end(c, cut);
     if (cut >= record) {
         *decided = true;
-        return SOP_ERR(err, SEALED, "a taker adopted the record after: %s", cause->text);
+        return SOP_ERR(err, SEALED, "%s (it kept the last commit, after: %s)",
+                       sop_err_text(SOP_ERR_SEALED), cause->text);
     }
     return SOP_ERR_SYS(err, IO, cause->sys, "%s", cause->text);
 }
@@ -312,9 +313,7 @@ int sop_chain_barrier(struct sop_chain *c, struct sop_err *err)
     if (rc != 0) {
         return rc;
     }
-    return ten_lives(c, NULL)
-               ? 0
-               : SOP_ERR(err, SEALED, "the tenure of member %" PRIu64 " is over", c->member);
+    return ten_lives(c, NULL) ? 0 : SOP_ERR(err, SEALED, "%s", sop_err_text(SOP_ERR_SEALED));
 }
 
 int sop_chain__leave(struct sop_chain *c, struct sop_err *err)

@@ -16,6 +16,8 @@
 #include "engine/db/db_int.h"
 #include "engine/volume/posix.h"
 
+#include <errno.h>
+
 #define BATCH_ITEMS      10000
 #define BATCH_BYTES      (8u << 20)
 #define PIECE_BYTES      ((size_t)1 << 20)
@@ -51,7 +53,7 @@ static int open_empty(const char *folder, struct sop_volume **volume, struct sop
     struct sop_err why = {0};
     int rc = sop_volume_posix_open(folder, volume, &why);
     if (rc == SOP_ERR_NOT_FOUND) {
-        return 0;
+        return why.sys == ENOTDIR ? sop_db__no_folder(folder, &why, err) : 0;
     }
     if (rc != 0) {
         if (err != NULL) {
@@ -115,6 +117,7 @@ static int target_init(struct target *t, const char *folder, struct sop_err *err
     rc = split(t, folder, err);
     if (rc == 0) {
         rc = sop_volume_posix_open(t->path, &t->parent, err);
+        rc = rc == SOP_ERR_NOT_FOUND ? sop_db__no_parent(folder, err) : rc;
     }
     if (rc == 0) {
         rc = sop_volume_mkdir(t->parent, t->name, err);

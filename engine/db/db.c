@@ -4,6 +4,7 @@
 #include "engine/db/db_int.h"
 #include "engine/volume/posix.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -434,6 +435,43 @@ int sop_db_open_on(struct sop_db **out, struct sop_volume *volume, struct sop_en
     return 0;
 }
 
+int sop_db__no_folder(const char *folder, const struct sop_err *why, struct sop_err *err)
+{
+    return why->sys == ENOTDIR
+               ? SOP_ERR(err, NOT_A_DATABASE, "%s is not a folder; check the path", folder)
+               : SOP_ERR(err, NOT_A_DATABASE,
+                         "there is no folder %s; check the path, or create the database",
+                         folder);
+}
+
+int sop_db__no_parent(const char *folder, struct sop_err *err)
+{
+    return SOP_ERR(err, NOT_A_DATABASE,
+                   "the folder that %s would lie in is absent; make that folder first", folder);
+}
+
+/* Opens the folder, or makes it, but nothing above it. */
+static int open_folder(const char *folder, bool create, struct sop_volume **volume,
+                       struct sop_err *err)
+{
+    struct sop_err why = {0};
+    int rc = sop_volume_posix_open(folder, volume, &why);
+    if (rc == SOP_ERR_NOT_FOUND && create && why.sys != ENOTDIR) {
+        rc = sop_volume_posix_make_root(folder, &why);
+        if (rc == SOP_ERR_NOT_FOUND && why.sys != ENOTDIR) {
+            return sop_db__no_parent(folder, err);
+        }
+        rc = rc == 0 ? sop_volume_posix_open(folder, volume, &why) : rc;
+    }
+    if (rc == SOP_ERR_NOT_FOUND) {
+        return sop_db__no_folder(folder, &why, err);
+    }
+    if (rc != 0 && err != NULL) {
+        *err = why;
+    }
+    return rc != 0 ? sop_err_wrap(err, rc, "open %s", folder) : 0;
+}
+
 int sop_db_open(struct sop_db **out, const char *folder, const struct sop_db_options *options,
                 struct sop_err *err)
 {
@@ -442,21 +480,15 @@ int sop_db_open(struct sop_db **out, const char *folder, const struct sop_db_opt
         return SOP_ERR(err, INVALID, "the folder's path is empty");
     }
     struct sop_volume *volume = NULL;
-    int rc = sop_volume_posix_open(folder, &volume, err);
-    if (rc == SOP_ERR_NOT_FOUND && options != NULL && options->create) {
-        rc = sop_volume_posix_make_root(folder, err);
-        rc = rc == 0 ? sop_volume_posix_open(folder, &volume, err) : rc;
-    } else if (rc == SOP_ERR_NOT_FOUND) {
-        return SOP_ERR(err, NOT_A_DATABASE,
-                       "there is no folder %s; check the path, or create the database", folder);
+    int rc = open_folder(folder, options != NULL && options->create, &volume, err);
+    if (rc != 0) {
+        return rc;
     }
+    rc = sop_db_open_on(out, volume, sop_env_system(), options, 0, err);
     if (rc == 0) {
-        rc = sop_db_open_on(out, volume, sop_env_system(), options, 0, err);
-        if (rc == 0) {
-            (*out)->owns_volume = true;
-        } else {
-            sop_volume_destroy(volume);
-        }
+        (*out)->owns_volume = true;
+    } else {
+        sop_volume_destroy(volume);
     }
     return rc != 0 ? sop_err_wrap(err, rc, "open %s", folder) : 0;
 }
@@ -506,13 +538,11 @@ int sop_db_destroy(const char *folder, struct sop_err *err)
     if (folder == NULL || folder[0] == 0) {
         return SOP_ERR(err, INVALID, "the folder's path is empty");
     }
-    int rc = sop_volume_posix_open(folder, &v, err);
-    if (rc == SOP_ERR_NOT_FOUND) {
-        rc = SOP_ERR(err, NOT_A_DATABASE, "there is no folder %s", folder);
+    int rc = open_folder(folder, false, &v, err);
+    if (rc != 0) {
+        return rc;
     }
-    if (rc == 0) {
-        rc = identity_read(v, &id, err);
-    }
+    rc = identity_read(v, &id, err);
     if (rc == 0) { /* opening proves that nobody has it */
         rc = sop_db_open(&db, folder, NULL, err);
         rc = rc == SOP_ERR_BUSY ? rc : 0;
@@ -664,11 +694,16 @@ int sop_db_stats(struct sop_db *db, struct sop_db_stats *s, struct sop_err *err)
     s->cache_misses = c.misses;
     s->cache_evictions = c.evictions;
     s->volume_bytes = atomic_load(&e->volume_bytes);
+    if (e->options.observer) { /* its upkeep measures nothing */
+        rc = sop_engine_volume_bytes(e, &s->volume_bytes, err);
+    }
     s->pack_live_bytes = sop_files_live_bytes(&e->files);
     s->open_ns = e->open_ns;
     s->open_records = e->open_records;
-    rc = sop_packs_files(e->options.observer ? e->reader : e->packs, add_bytes, &s->pack_bytes,
-                         err);
+    if (rc == 0) {
+        rc = sop_packs_files(e->options.observer ? e->reader : e->packs, add_bytes,
+                             &s->pack_bytes, err);
+    }
     sop_db__leave(db, g);
     return rc;
 }

@@ -204,6 +204,10 @@ int sop_store__first(struct sop_store *s, struct sop_slice user, struct sop_buf 
 /* The full key where the cursor stands (copied into c->key if need be). */
 int sop_cursor__here(struct sop_cursor *c, struct sop_slice *full,
                      struct sop_err *err) SOP_MUST_USE;
+/* The errors of a folder that is not there, or is no folder (why->sys tells), and of one that
+ * cannot be made because the one around it is not there. Both give NOT_A_DATABASE. */
+int sop_db__no_folder(const char *folder, const struct sop_err *why, struct sop_err *err);
+int sop_db__no_parent(const char *folder, struct sop_err *err);
 /* The current item; values in packs only if `load`. */
 int sop_cursor__view(struct sop_cursor *c, bool load, struct sop_view *view,
                      struct sop_err *err) SOP_MUST_USE;

@@ -694,6 +694,9 @@ int sop_doctor(const char *folder, unsigned processes, sop_report_fn report, voi
         return SOP_ERR(err, INVALID, "%u processes; the most is %u", processes, PROCESSES_MAX);
     }
     int rc = sop_volume_posix_open(folder, &d.volume, &why);
+    if (rc == SOP_ERR_NOT_FOUND) {
+        return sop_db__no_folder(folder, &why, err);
+    }
     if (rc != 0) {
         if (rc == SOP_ERR_REFUSED_VOLUME) {
             find(&d, 2, "%s", why.text);

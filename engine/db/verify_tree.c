@@ -538,8 +538,7 @@ int sop_verify__tree(struct sop_verify *v, struct sop_verify_tree *t, struct sop
             t->tree->id, w->items, items);
     }
     if (rc == 0 && !w->broken && !t->dropping) {
-        sop_verify__find(v, 0,
-                         "store %" PRIu64 " \"%s\": %" PRIu64 " items in %" PRIu64 " pages",
+        sop_verify__find(v, 0, "store %" PRIu64 " \"%s\": items %" PRIu64 ", pages %" PRIu64,
                          t->tree->id, t->name, w->items, w->pages);
     }
     v->broken = v->broken || w->broken;

@@ -150,6 +150,9 @@ int sop_engine__sweep_checkpoints(struct sop_engine *e, struct sop_err *err) SOP
 int sop_engine__free_dropped(struct sop_engine *e, bool locked,
                              struct sop_err *err) SOP_MUST_USE;
 bool sop_engine__any_dropped(struct sop_engine *e); /* commit lock */
+/* What all files of the database take on the volume now. Any thread. */
+int sop_engine_volume_bytes(struct sop_engine *e, uint64_t *bytes,
+                            struct sop_err *err) SOP_MUST_USE;
 int sop_engine__measure(struct sop_engine *e, struct sop_err *err) SOP_MUST_USE;
 
 #endif

@@ -87,15 +87,23 @@ static int measure_name(void *arg, const char *name, struct sop_err *err)
     return rc;
 }
 
+int sop_engine_volume_bytes(struct sop_engine *e, uint64_t *bytes, struct sop_err *err)
+{
+    struct measure m = {.volume = e->volume};
+    int rc = sop_volume_list(e->volume, "", measure_name, &m, err);
+    *bytes = m.bytes;
+    return rc;
+}
+
 int sop_engine__measure(struct sop_engine *e, struct sop_err *err)
 {
     if (e->options.observer) {
         return 0;
     }
-    struct measure m = {.volume = e->volume};
-    int rc = sop_volume_list(e->volume, "", measure_name, &m, err);
+    uint64_t bytes;
+    int rc = sop_engine_volume_bytes(e, &bytes, err);
     if (rc == 0) {
-        atomic_store(&e->volume_bytes, m.bytes);
+        atomic_store(&e->volume_bytes, bytes);
         e->last_measure_ns = sop_env_mono_ns(e->env);
     }
     return rc;

@@ -83,7 +83,8 @@ struct sop_db_options {
 SOP_API void sop_db_options_init(struct sop_db_options *options);
 
 /* Opens (or with options->create makes) the database in `folder`. options NULL = defaults.
- * NOT_A_DATABASE: there is none and create is false, or the folder holds other things. BUSY:
+ * NOT_A_DATABASE: there is none and create is false, or the folder holds other things, or it is
+ * none or lies in none. READ_ONLY: no right to open it so (err->sys is EACCES or EPERM). BUSY:
  * another process or handle has it (the text names it). VERSION: written by a newer format.
  * REFUSED_VOLUME, DATA_LOSS. UNSUPPORTED: a store needs a comparer that is not given.
  * End with sop_db_close(). */
@@ -131,7 +132,8 @@ struct sop_db_stats {
     uint64_t cache_misses, cache_evictions;
     uint64_t checkpoints;                 /* since open */
     uint64_t pack_bytes, pack_live_bytes; /* file bytes, and those that are named */
-    uint64_t volume_bytes;                /* of all files of the database, as last measured */
+    uint64_t volume_bytes;                /* of all files of the database, as last measured;
+                                             read_only: measured by this call */
     uint64_t pins;                        /* LSNs held by transactions and snapshots */
     uint64_t open_ns;                     /* how long opening took */
     uint64_t open_records;                /* records replayed by opening */
@@ -163,7 +165,8 @@ SOP_API int sop_db_verify(struct sop_db *db, bool deep, sop_report_fn report,
                           sop_progress_fn progress, void *arg, struct sop_verify_result *result,
                           struct sop_err *err) SOP_MUST_USE;
 /* Copies the state at one LSN into `folder` (absent or empty) as a complete, compact database,
- * while transactions go on. On failure the folder is removed again. */
+ * while transactions go on. On failure the folder is removed again. NOT_A_DATABASE: folder is a
+ * file, or would lie in a folder that is absent. */
 SOP_API int sop_db_backup(struct sop_db *db, const char *folder, sop_progress_fn progress,
                           void *arg, struct sop_err *err) SOP_MUST_USE;
 /* Makes a database in `folder` (absent or empty) from a backup, after verifying the backup. */
@@ -171,7 +174,8 @@ SOP_API int sop_db_restore(const char *backup, const char *folder, sop_progress_
                            void *arg, struct sop_err *err) SOP_MUST_USE;
 /* Probes whether a folder's volume keeps the contract of docs/PROTOCOL.md section 2: races
  * `processes` processes for names, checks read-after-write and absent names, measures syncs.
- * Works in a temporary sub-folder. REFUSED_VOLUME when it does not. */
+ * Works in a temporary sub-folder. REFUSED_VOLUME when it does not. NOT_A_DATABASE: there is no
+ * such folder. */
 SOP_API int sop_doctor(const char *folder, unsigned processes, sop_report_fn report, void *arg,
                        struct sop_err *err) SOP_MUST_USE;
 

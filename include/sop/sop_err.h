@@ -63,7 +63,8 @@ enum sop_err_class {
       "the volume does not keep its contract; see `sopctl doctor`")                            \
     X(CANCELLED, -22, RESTART, "cancelled by the caller")                                      \
     X(LIMIT, -23, REFUSE, "over a configured limit")                                           \
-    X(SEALED, -24, RETRY, "another member took over; the batch is decided by its cut")         \
+    X(SEALED, -24, RETRY,                                                                      \
+      "another opener has taken the database over; reopen it when that one is done")           \
     X(END, -25, REFUSE, "no more items")                                                       \
     X(UNSUPPORTED, -26, REFUSE, "not supported here")
 

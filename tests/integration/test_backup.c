@@ -282,7 +282,7 @@ START_TEST(a_folder_in_use_is_refused_and_kept)
     ck_assert_int_eq(sop_db_backup(f.db, f.source, NULL, NULL, &err), SOP_ERR_EXISTS);
     ck_assert_int_eq(sop_db_backup(f.db, "", NULL, NULL, &err), SOP_ERR_INVALID);
     (void)snprintf(f.again, sizeof f.again, "%s/no/such", f.dir.path);
-    ck_assert_int_eq(sop_db_backup(f.db, f.again, NULL, NULL, &err), SOP_ERR_NOT_FOUND);
+    ck_assert_int_eq(sop_db_backup(f.db, f.again, NULL, NULL, &err), SOP_ERR_NOT_A_DATABASE);
     ck_assert_int_eq(sop_db_restore(f.source, f.dir.path, NULL, NULL, &err), SOP_ERR_EXISTS);
     ck_assert_uint_eq(sample_digest(f.db).stores, 6);
     fixture_fini(&f);

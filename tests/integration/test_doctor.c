@@ -76,7 +76,7 @@ START_TEST(an_absent_folder_is_not_made)
     char path[600];
     tmpdir_init(&dir);
     (void)snprintf(path, sizeof path, "%s/absent", dir.path);
-    ck_assert_int_eq(sop_doctor(path, 2, NULL, NULL, &err), SOP_ERR_NOT_FOUND);
+    ck_assert_int_eq(sop_doctor(path, 2, NULL, NULL, &err), SOP_ERR_NOT_A_DATABASE);
     ck_assert_uint_eq(names_in(dir.path), 0);
     ck_assert_int_eq(sop_doctor(dir.path, 65, NULL, NULL, &err), SOP_ERR_INVALID);
     ck_assert_int_eq(sop_doctor("", 2, NULL, NULL, &err), SOP_ERR_INVALID);

@@ -17,6 +17,12 @@ START_TEST(every_code_has_a_class_a_name_and_a_text)
         ck_assert_str_ne(sop_err_name(code), "?");
         ck_assert_int_ne(sop_err_class(code), SOP_CLASS_NONE);
         ck_assert_uint_gt(strlen(sop_err_text(code)), 4);
+        /* People read it: no words that only the engine uses. */
+        static const char *const words[] = {"tenure", "member",   "cut",   "batch",
+                                            "sealed", "manifest", "slot ", "ticket"};
+        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+            ck_assert_ptr_null(strstr(sop_err_text(code), words[i]));
+        }
     }
     ck_assert_int_eq(sop_err_class(SOP_ERR_CONFLICT), SOP_CLASS_RESTART);
     ck_assert_str_eq(sop_err_name(SOP_ERR_DATA_LOSS), "DATA_LOSS");
