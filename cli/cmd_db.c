@@ -53,45 +53,30 @@ static json_t *number(uint64_t n)
     return json_integer((json_int_t)n);
 }
 
-static json_t *stats_json(const struct sop_db_stats *s)
+/* What a look from outside can know. The counters of an opening (commits, cache, syncs, ...)
+ * are those of the process that has it: this one has just come, and would show zeros. */
+static json_t *stats_json(const struct sop_db_stats *s, uint64_t items)
 {
-    char head[48], durable[48], checkpoint[48], id[33];
+    char head[48], checkpoint[48], id[33];
     lsn_text(head, sizeof head, s->head);
-    lsn_text(durable, sizeof durable, s->durable);
     lsn_text(checkpoint, sizeof checkpoint, s->checkpoint);
     for (size_t i = 0; i < 16; i++) {
         snprintf(id + 2 * i, 3, "%02x", s->database_id[i]);
     }
     json_t *o = json_object();
     json_object_set_new(o, "database_id", json_string(id));
-    json_object_set_new(o, "member", number(s->member));
-    json_object_set_new(o, "read_only", json_boolean(s->read_only));
-    json_object_set_new(o, "durability", json_string(sop_ctl__durable_text(s->durability)));
     json_object_set_new(o, "head", json_string(head));
-    json_object_set_new(o, "durable", json_string(durable));
     json_object_set_new(o, "checkpoint", json_string(checkpoint));
     const struct {
         const char *name;
         uint64_t value;
     } numbers[] = {
         {"stores", s->stores},
-        {"commits", s->commits},
-        {"conflicts", s->conflicts},
-        {"rollbacks", s->rollbacks},
-        {"batches", s->batches},
-        {"syncs", s->syncs},
-        {"journal_bytes", s->journal_bytes},
+        {"items", items},
         {"pages", s->pages},
-        {"cache_budget_bytes", s->cache_budget_bytes},
-        {"cache_used_bytes", s->cache_used_bytes},
-        {"cache_dirty_bytes", s->cache_dirty_bytes},
-        {"cache_misses", s->cache_misses},
-        {"cache_evictions", s->cache_evictions},
-        {"checkpoints", s->checkpoints},
+        {"volume_bytes", s->volume_bytes},
         {"pack_bytes", s->pack_bytes},
         {"pack_live_bytes", s->pack_live_bytes},
-        {"volume_bytes", s->volume_bytes},
-        {"pins", s->pins},
         {"open_ns", s->open_ns},
         {"open_records", s->open_records},
         {"registry_hash_mod", s->registry_hash_mod},
@@ -102,23 +87,40 @@ static json_t *stats_json(const struct sop_db_stats *s)
     return o;
 }
 
+static int add_items(void *arg, const struct sop_store_info *info, struct sop_err *err)
+{
+    uint64_t *items = arg;
+    (void)err;
+    *items += info->items;
+    return 0;
+}
+
 int sop_ctl__stats(void *context, const struct sop_args *args)
 {
     struct sop_ctl *ctl = context;
     const char *path;
+    struct sop_txn *txn = NULL;
     (void)args;
     int rc = sop_ctl__path(ctl, 0, &path);
     if (rc == 0) {
         rc = sop_ctl__open(ctl, SOP_CTL_READ, path);
     }
+    if (rc == 0) {
+        rc = sop_ctl__begin(ctl, SOP_READ, &txn);
+    }
     struct sop_db_stats stats;
     memset(&stats, 0, sizeof stats);
     stats.size = sizeof stats;
+    uint64_t items = 0;
+    if (rc == 0) {
+        rc = sop_store_list(txn, "", add_items, &items, &ctl->err);
+    }
+    sop_txn_rollback(&txn);
     if (rc == 0) {
         rc = sop_db_stats(ctl->db, &stats, &ctl->err);
     }
     if (rc == 0) {
-        sop_out__object(&ctl->out, stats_json(&stats));
+        sop_out__object(&ctl->out, stats_json(&stats, items));
     }
     return rc;
 }

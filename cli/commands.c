@@ -221,7 +221,11 @@ static const struct sop_command commands[] = {
      "accounted for once. Exit status 5 if anything is wrong. Owns the database while it runs; "
      "of one that is in use, verify a backup.",
      "sopctl verify ./shop\nsopctl verify --deep -o json", sop_ctl__verify},
-    {"stats", "[PATH]", 0, 1, 0, "show numbers about the database", NULL,
+    {"stats", "[PATH]", 0, 1, 0, "show numbers about the database",
+     "head is the newest commit that is shown, checkpoint where the next opening begins to "
+     "replay; volume_bytes is what all files take on the volume, pack_bytes the files of pages "
+     "and large values, pack_live_bytes what is in use of them (the rest is given back by "
+     "compact); open_ns and open_records tell how long this opening took and what it replayed.",
      "sopctl stats ./shop\nsopctl stats -o json", sop_ctl__stats},
     {"backup", "FOLDER", 1, 1, 0, "copy one state of the database into a folder",
      "The folder must be absent or empty; it becomes a complete, compact database. Works while "

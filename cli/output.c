@@ -1,6 +1,7 @@
 /* Tables, JSON and errors; see output.h. */
 #include "cli/output.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -519,17 +520,39 @@ int sop_out__exit_status(int code)
     return 6;
 }
 
+/* What to do, or NULL. What the table of errors says is for programs, too; where a command can
+ * say more, it does. */
+static const char *hint_of(const char *command, const struct sop_err *err)
+{
+    if (err->sys == EACCES || err->sys == EPERM) {
+        return "give this user the rights to do so, or run the command as one who has them";
+    }
+    if (err->sys == EROFS) {
+        return "the file system is mounted read-only: choose another or mount it for writing";
+    }
+    if (err->code == SOP_ERR_NOT_A_DATABASE) {
+        static const char *const makers[] = {"init", "restore", "doctor"};
+        for (size_t i = 0; i < sizeof makers / sizeof makers[0]; i++) {
+            if (strcmp(command, makers[i]) == 0) {
+                return NULL; /* the message tells what is wrong with the folder */
+            }
+        }
+        return "`sopctl init PATH` makes a database";
+    }
+    const char *hint = strstr(sop_err_text(err->code), "; ");
+    char self[64];
+    snprintf(self, sizeof self, "`sopctl %s`", command);
+    if (hint != NULL && strstr(hint, self) != NULL) {
+        return NULL; /* no command advises to run itself */
+    }
+    return hint != NULL ? hint + 2 : NULL;
+}
+
 void sop_out__error(enum sop_format format, const char *command, const struct sop_err *err)
 {
     static const char *const classes[] = {"none", "retry", "restart", "refuse", "fatal"};
     const char *text = sop_err_text(err->code);
-    const char *hint = strstr(text, "; ");
-    hint = hint != NULL ? hint + 2 : NULL;
-    char self[64];
-    snprintf(self, sizeof self, "`sopctl %s`", command);
-    if (hint != NULL && strstr(hint, self) != NULL) {
-        hint = NULL; /* no command advises to run itself */
-    }
+    const char *hint = hint_of(command, err);
     if (format == SOP_FORMAT_JSON || format == SOP_FORMAT_NDJSON) {
         json_t *e = json_pack(
             "{s:s, s:s, s:o, s:s?, s:i}", "code", sop_err_name(err->code), "class",

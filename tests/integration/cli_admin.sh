@@ -11,7 +11,21 @@ expect 0 "$ctl" load items "$work/items.csv" --create -q --durability interval -
 
 expect 0 "$ctl" stats -o json
 same "one store" "$("$json" stores <"$work/out")" "1"
-same "statistics of a reader" "$("$json" read_only <"$work/out")" "true"
+same "all items" "$("$json" items <"$work/out")" "5000"
+on_disk=$(du -s --block-size=1 --exclude=nothing "$work/db" | cut -f1)
+shown=$("$json" volume_bytes <"$work/out")
+checks=$((checks + 1))
+# du counts the folders themselves, too.
+[ "$shown" -gt 100000 ] && [ "$shown" -le "$on_disk" ] && [ "$shown" -gt $((on_disk / 2)) ] ||
+    fail "volume_bytes is $shown, du says $on_disk"
+for name in commits conflicts rollbacks batches syncs journal_bytes cache_misses pins member; do
+    same "$name of a process that only looks is not shown" "$(grep -c "\"$name\"" "$work/out")" "0"
+done
+expect 0 "$ctl" put items k1 v1 -o json
+lsn=$("$json" lsn <"$work/out")
+expect 0 "$ctl" stats -o json
+newest=$(printf '%s\n' "$lsn" "$("$json" head <"$work/out")" | sort -V | tail -n 1)
+same "head is not before the newest commit" "$("$json" head <"$work/out")" "$newest"
 expect 0 "$ctl" stats "$work/db"
 contains "units in the table" "$out" "MiB"
 expect 0 "$ctl" verify "$work/db" -o json

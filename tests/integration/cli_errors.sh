@@ -46,7 +46,81 @@ expect 3 "$ctl" -o json get users alice
 same "no database" "$("$json" error code <"$work/err")" "NOT_A_DATABASE"
 same "class" "$("$json" error class <"$work/err")" "refuse"
 contains "hint" "$("$json" error hint <"$work/err")" "sopctl init"
+same "the hint names the command" "$("$json" error hint <"$work/err")" "\`sopctl init PATH\` makes a database"
 mkdir "$work/full" && echo x >"$work/full/file"
+
+# what is not a database: what it is, what to do, always the same status
+mkdir "$work/empty"
+echo text >"$work/text"
+mkdir "$work/odd" && head -c 512 /dev/urandom >"$work/odd/sop.db"
+nothing() # PATH TEXT
+{
+    local command
+    for command in stats verify "store list" compact checkpoint; do
+        # shellcheck disable=SC2086 # two words are meant
+        expect 3 "$ctl" $command "$1"
+        contains "$command of $1" "$err" "$2"
+        contains "$command of $1" "$err" "[NOT_A_DATABASE]"
+        contains "$command of $1" "$err" "what to do: \`sopctl init PATH\` makes a database"
+    done
+    expect 3 "$ctl" put users alice 1 --db "$1"
+    contains "put into $1" "$err" "$2"
+    expect 3 "$ctl" restore "$1" "$work/new"
+    contains "restore of $1" "$err" "$2"
+    expect 3 "$ctl" backup "$work/new" --db "$1"
+    contains "backup of $1" "$err" "$2"
+    same "nothing was made" "$([ -e "$work/new" ] && echo made)" ""
+}
+nothing "$work/absent" "there is no folder $work/absent"
+nothing "$work/empty" "$work/empty holds no database"
+nothing "$work/full" "$work/full holds no database"
+nothing "$work/text" "$work/text is not a folder"
+nothing "$work/text/below" "$work/text/below is not a folder"
+nothing "$work/odd" "not of a SOP database"
+same "nothing is written into an empty folder" "$(ls -A "$work/empty")" ""
+expect 3 "$ctl" init "$work/text"
+contains "init of a file" "$err" "is not a folder"
+same "the file is as it was" "$(cat "$work/text")" "text"
+expect 3 "$ctl" init "$work/text/below"
+expect 3 "$ctl" init "$work/absent/below"
+contains "init below nothing" "$err" "make that folder first"
+expect 3 "$ctl" init "$work/odd"
+expect 0 "$ctl" init "$work/empty"
+expect 3 "$ctl" doctor "$work/absent"
+contains "doctor of nothing" "$err" "there is no folder"
+expect 3 "$ctl" doctor "$work/text"
+contains "doctor of a file" "$err" "is not a folder"
+
+# no permission
+if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
+    as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+else
+    as_nobody=()
+fi
+chmod 755 "$work"
+cp "$ctl" "$work/sopctl"
+mkdir "$work/closed" "$work/seen"
+expect 0 "$ctl" init "$work/closed/db"
+expect 0 "$ctl" init "$work/seen/db"
+expect 0 "$ctl" store create users --db "$work/seen/db"
+chmod 0 "$work/closed"
+find "$work/seen" -type d -exec chmod 555 {} +
+find "$work/seen" -type f -exec chmod 444 {} +
+if [ "${#as_nobody[@]}" -gt 0 ] || [ "$(id -u)" -ne 0 ]; then
+    for command in stats verify init; do
+        expect 3 "${as_nobody[@]}" "$work/sopctl" $command "$work/closed/db"
+        contains "$command without permission" "$err" "Permission denied"
+        contains "$command without permission" "$err" "what to do: give this user"
+    done
+    expect 3 "${as_nobody[@]}" "$work/sopctl" put users a 1 --db "$work/seen/db"
+    contains "put without permission" "$err" "what to do: give this user"
+    expect 3 "${as_nobody[@]}" "$work/sopctl" init "$work/seen/new"
+    contains "init without permission" "$err" "what to do: give this user"
+    expect 0 "${as_nobody[@]}" "$work/sopctl" count users --db "$work/seen/db"
+    same "reading needs no right to write" "$out" "0"
+fi
+chmod 755 "$work/closed"
+find "$work/seen" -type d -exec chmod 755 {} +
 expect 3 "$ctl" init "$work/full"
 same "the other file is untouched" "$(ls "$work/full")" "file"
 expect 0 "$ctl" init
@@ -110,6 +184,29 @@ expect 0 "$ctl" get users alice
 same "readers need no lock" "$out" "1"
 exec 9>&-
 wait "$loader"
+
+# taken over: the loser is told what happened, in words of people
+"$ctl" load users "$work/pipe" --format csv --batch 1 --acknowledged "$work/acks2" -q \
+    >/dev/null 2>"$work/taken" &
+loader=$!
+exec 9<>"$work/pipe"
+printf 'key,value\nyan,1\n' >&9
+until [ -s "$work/acks2" ]; do
+    kill -0 "$loader" || break
+    sleep 0.02
+done
+expect 0 "$ctl" put users bob 1 --take-over
+printf 'xen,1\n' >&9
+exec 9>&-
+wait "$loader"
+same "exit status of the loser" "$?" "4"
+contains "what happened" "$(cat "$work/taken")" "another opener has taken the database over"
+contains "what to do" "$(cat "$work/taken")" "reopen"
+for word in tenure TEN sealed member record cut batch adopted; do
+    same "no internal word $word" "$(grep -cw -- "$word" "$work/taken")" "0"
+done
+expect 1 "$ctl" get users xen
+expect 0 "$ctl" get users yan
 
 # 5 or 6: damage. Every file is damaged in the middle; something must notice.
 "$ctl" checkpoint -q
