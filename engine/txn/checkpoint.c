@@ -106,6 +106,9 @@ static int capture_locked(struct sop_engine *e, struct capture *c, struct sop_er
 {
     struct sop_manifest *m = &c->manifest;
     int rc = sop_engine_check(e, err);
+    if (rc == 0 && sop_files_failed(&e->files)) { /* what it forgets to name would be swept */
+        rc = SOP_ERR(err, NOMEM, "what the pack files hold was lost count of; reopen");
+    }
     if (rc == 0) {
         rc = sop_pages_pin(&e->pages, &c->pin, err);
     }
@@ -210,6 +213,9 @@ static int write_image(struct sop_engine *e, struct capture *c, const struct sop
 {
     struct sop_pack_owner owner = {.type = SOP_PACK_SHEET, .store = t->id, .page = page};
     int rc = sop_packs_append(e->packs, &owner, image, place, err);
+    if (rc == 0) {
+        rc = sop_files_note(&e->files, place, err);
+    }
     if (rc == 0) {
         sop_files_add(&e->files, place, SOP_FILES_INFLIGHT, 1);
         c->written[c->written_count++] = *place;
@@ -611,6 +617,9 @@ static int place_held(struct sop_engine *e, struct sop_body *b, struct sop_err *
     }
     struct sop_pack_owner owner = {.type = SOP_PACK_SHEET, .store = s->store, .page = s->page};
     rc = sop_packs_append(e->packs, &owner, sop_slice(s->image, s->bytes), &place, err);
+    if (rc == 0) {
+        rc = sop_files_note(&e->files, &place, err);
+    }
     if (rc == 0) {
         sop_body_set_place(b, &place);
         atomic_fetch_add(&e->volume_bytes, s->bytes);

@@ -336,7 +336,10 @@ static int load_manifest(struct sop_engine *e, const struct sop_manifest *m,
     }
     for (size_t i = 0; i < m->files_count && rc == 0; i++) {
         struct sop_place place = {.member = m->files[i].member, .file = m->files[i].file};
-        sop_files_add(&e->files, &place, SOP_FILES_LIVE, (int64_t)m->files[i].live_bytes);
+        rc = sop_files_note(&e->files, &place, err);
+        if (rc == 0) {
+            sop_files_add(&e->files, &place, SOP_FILES_LIVE, (int64_t)m->files[i].live_bytes);
+        }
     }
     if (rc == 0 && sop_engine_tree(e, SOP_CATALOG_STORE) == NULL) {
         rc = SOP_ERR(err, DATA_LOSS, "the manifest names no catalog");

@@ -51,7 +51,6 @@ static struct sop_file_use *find_or_make(struct sop_files *f, uint64_t member, u
         size_t cap = f->cap == 0 ? 64 : f->cap * 2;
         struct sop_file_use *uses = sop_realloc(f->uses, cap * sizeof *uses);
         if (uses == NULL) {
-            f->failed = true;
             return NULL;
         }
         f->uses = uses;
@@ -64,6 +63,22 @@ static struct sop_file_use *find_or_make(struct sop_files *f, uint64_t member, u
     return &f->uses[at];
 }
 
+int sop_files_note(struct sop_files *f, const struct sop_place *place, struct sop_err *err)
+{
+    sop_mutex_lock(&f->mutex);
+    bool there = find_or_make(f, place->member, place->file) != NULL;
+    sop_mutex_unlock(&f->mutex);
+    return there ? 0 : SOP_ERR(err, NOMEM, "count what is used of a pack file");
+}
+
+bool sop_files_failed(struct sop_files *f)
+{
+    sop_mutex_lock(&f->mutex);
+    bool failed = f->failed;
+    sop_mutex_unlock(&f->mutex);
+    return failed;
+}
+
 void sop_files_add(struct sop_files *f, const struct sop_place *place, enum sop_files_what what,
                    int64_t change)
 {
@@ -72,6 +87,7 @@ void sop_files_add(struct sop_files *f, const struct sop_place *place, enum sop_
     }
     sop_mutex_lock(&f->mutex);
     struct sop_file_use *u = find_or_make(f, place->member, place->file);
+    f->failed = f->failed || u == NULL;
     if (u != NULL) {
         switch (what) {
         case SOP_FILES_LIVE:

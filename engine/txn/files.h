@@ -25,13 +25,17 @@ struct sop_files {
     struct sop_mutex mutex;
     struct sop_file_use *uses; /* sorted by (member, file) */
     size_t count, cap;
-    bool failed; /* an update ran out of memory: nothing may be removed any more */
+    bool failed; /* a count is missing: no file may be removed, and no manifest written */
 };
 
 void sop_files_init(struct sop_files *f);
 void sop_files_fini(struct sop_files *f);
 enum sop_files_what { SOP_FILES_LIVE, SOP_FILES_BODIES, SOP_FILES_INFLIGHT };
-/* Adds `change` to a count of the place's file. Never fails: out of memory latches `failed`. */
+/* Makes sure that counting in the place's file cannot fail from now on. NOMEM. */
+int sop_files_note(struct sop_files *f, const struct sop_place *place,
+                   struct sop_err *err) SOP_MUST_USE;
+/* Adds `change` to a count of the place's file, which was noted or is counted already. Out of
+ * memory otherwise latches `failed`. */
 void sop_files_add(struct sop_files *f, const struct sop_place *place, enum sop_files_what what,
                    int64_t change);
 /* Files with live bytes, as an array for a manifest (sop_free by the caller). */
@@ -39,8 +43,11 @@ int sop_files_live(struct sop_files *f, struct sop_manifest_file **out, size_t *
                    struct sop_err *err) SOP_MUST_USE;
 /* Copy of one file's use; zeros when unknown. */
 struct sop_file_use sop_files_get(struct sop_files *f, uint64_t member, uint32_t file);
-/* Marks a file found dead at `moment` (keeps the first mark), or alive (moment = SOP_NEVER). */
+/* Marks a file found dead at `moment` (keeps the first mark), or alive (moment = SOP_NEVER).
+ * Without memory it stays unmarked. */
 void sop_files_mark(struct sop_files *f, uint64_t member, uint32_t file, uint64_t moment);
+/* A count is missing, for lack of memory: only reopening tells again what is in use. */
+bool sop_files_failed(struct sop_files *f);
 void sop_files_forget(struct sop_files *f, uint64_t member, uint32_t file);
 /* Sum of live bytes. */
 uint64_t sop_files_live_bytes(struct sop_files *f);

@@ -371,8 +371,13 @@ static int decode_values(struct sop_plan *p, struct sop_reader *r, struct sop_er
         v->place.member = sop_read_varint(r);
         v->place.file = (uint32_t)sop_read_varint(r);
         v->change = unzigzag(sop_read_varint(r));
+        int rc = r->bad ? damaged(err, "a value")
+                        : sop_files_note(&p->engine->files, &v->place, err);
+        if (rc != 0) {
+            return rc;
+        }
     }
-    return r->bad ? damaged(err, "a value") : 0;
+    return 0;
 }
 
 /* Ids only grow: one that is given out twice would mix two pages. */

@@ -243,6 +243,10 @@ int sop_txn_wrote_value(struct sop_txn *t, const struct sop_place *place, struct
         t->values = values;
         t->values_cap = cap;
     }
+    int rc = sop_files_note(&t->engine->files, place, err);
+    if (rc != 0) {
+        return rc;
+    }
     t->values[t->values_count++] = *place;
     t->writes_values = true;
     sop_files_add(&t->engine->files, place, SOP_FILES_INFLIGHT, 1);

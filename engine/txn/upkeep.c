@@ -277,7 +277,10 @@ static int sweep_packs(struct sop_engine *e, struct sop_err *err)
     /* Values written before this look are counted in flight unless their writer is still on its
      * way to note them. */
     sop_mutex_lock(&e->commit); /* moment, pins and uses of one and the same history */
-    bool own_in_doubt = atomic_load(&e->value_writers) != 0 || e->files.failed;
+    bool own_in_doubt = atomic_load(&e->value_writers) != 0;
+    if (rc == 0 && sop_files_failed(&e->files)) {
+        l.count = 0; /* reopening counts anew */
+    }
     uint64_t moment = atomic_load(&e->pages.moment);
     uint64_t oldest = 0;
     (void)sop_pages_oldest(&e->pages, &oldest);
