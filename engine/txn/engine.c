@@ -508,6 +508,20 @@ static int choose_manifest(const struct sop_engine_options *options,
     return 0;
 }
 
+/* Has an owner written a newer checkpoint since `names` were listed? Then what was missing may
+ * just have been swept. */
+static bool moved_on(struct sop_volume *v, const struct sop_manifest_name *names, size_t count)
+{
+    struct sop_manifest_name *now = NULL;
+    size_t now_count = 0;
+    if (sop_manifest_list(v, &now, &now_count, NULL) != 0) {
+        return false;
+    }
+    bool moved = now_count > 0 && (count == 0 || sop_lsn_cmp(names[0].lsn, now[0].lsn) < 0);
+    sop_free(now);
+    return moved;
+}
+
 /* One try with the manifests that are there now. SEALED: look again. */
 static int open_once(struct sop_engine **out, const struct sop_engine_options *options,
                      struct sop_err *err)
@@ -537,7 +551,6 @@ static int open_once(struct sop_engine **out, const struct sop_engine_options *o
         keep_manifests(e, &m, names, count);
     }
     sop_manifest_fini(&m);
-    sop_free(names);
     if (rc != 0 && e != NULL) {
         sop_chain_close(&e->chain, false, NULL);
         engine_free(e);
@@ -549,6 +562,11 @@ static int open_once(struct sop_engine **out, const struct sop_engine_options *o
             *err = damage;
         }
     }
+    if ((rc == SOP_ERR_DATA_LOSS || rc == SOP_ERR_NOT_FOUND) && options->observer &&
+        moved_on(options->volume, names, count)) {
+        rc = SOP_ERR_SEALED;
+    }
+    sop_free(names);
     *out = e;
     return rc;
 }
