@@ -92,7 +92,7 @@ static void *alloc_from_new_block(struct sop_arena *arena, size_t bytes)
     return place;
 }
 
-void *sop_arena_alloc(struct sop_arena *arena, size_t bytes)
+void *sop_arena__more(struct sop_arena *arena, size_t bytes)
 {
     SOP_ASSERT(arena->at <= arena->end);
     if (bytes > SIZE_MAX / 2) {

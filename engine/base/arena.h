@@ -23,8 +23,19 @@ static inline void sop_arena_fini(struct sop_arena *arena)
 {
     sop_arena_reset(arena);
 }
+/* What sop_arena_alloc does when the newest block has no room. */
+void *sop_arena__more(struct sop_arena *arena, size_t bytes) SOP_MUST_USE;
 /* 8-byte aligned bytes that live until reset/fini; NULL when heap or budget is exhausted. */
-void *sop_arena_alloc(struct sop_arena *arena, size_t bytes) SOP_MUST_USE;
+SOP_MUST_USE static inline void *sop_arena_alloc(struct sop_arena *arena, size_t bytes)
+{
+    size_t left = (size_t)(arena->end - arena->at); /* a multiple of 8 */
+    if (bytes - 1 >= left) {                        /* also of 0 bytes */
+        return sop_arena__more(arena, bytes);
+    }
+    void *place = arena->at;
+    arena->at += (bytes + 7) & ~(size_t)7;
+    return place;
+}
 /* Copy of `from` in the arena. 0, or SOP_ERR_NOMEM (heap or budget). */
 int sop_arena_copy(struct sop_arena *arena, struct sop_slice from, struct sop_slice *to,
                    struct sop_err *err) SOP_MUST_USE;

@@ -80,12 +80,9 @@ void sop_buf_fini(struct sop_buf *buf)
 
 #define BUF_BYTES_MIN 64u
 
-int sop_buf_reserve(struct sop_buf *buf, size_t extra, struct sop_err *err)
+int sop_buf__grow(struct sop_buf *buf, size_t extra, struct sop_err *err)
 {
     SOP_ASSERT(buf->len <= buf->cap);
-    if (extra <= buf->cap - buf->len) {
-        return 0;
-    }
     if (extra > SIZE_MAX / 2 - buf->len) {
         return SOP_ERR(err, NOMEM, "grow a buffer of %zu bytes by %zu", buf->len, extra);
     }
@@ -100,19 +97,5 @@ int sop_buf_reserve(struct sop_buf *buf, size_t extra, struct sop_err *err)
     }
     buf->data = data;
     buf->cap = cap;
-    return 0;
-}
-
-int sop_buf_append(struct sop_buf *buf, const void *data, size_t len, struct sop_err *err)
-{
-    if (len == 0) {
-        return 0;
-    }
-    int rc = sop_buf_reserve(buf, len, err);
-    if (rc != 0) {
-        return rc;
-    }
-    memcpy(buf->data + buf->len, data, len);
-    buf->len += len;
     return 0;
 }

@@ -80,9 +80,54 @@ static inline void sop_buf_clear(struct sop_buf *buf)
 {
     buf->len = 0;
 }
-int sop_buf_reserve(struct sop_buf *buf, size_t extra, struct sop_err *err) SOP_MUST_USE;
-int sop_buf_append(struct sop_buf *buf, const void *data, size_t len,
-                   struct sop_err *err) SOP_MUST_USE;
+/* What sop_buf_reserve does when there is no room. */
+int sop_buf__grow(struct sop_buf *buf, size_t extra, struct sop_err *err) SOP_MUST_USE;
+SOP_MUST_USE static inline int sop_buf_reserve(struct sop_buf *buf, size_t extra,
+                                               struct sop_err *err)
+{
+    return extra <= buf->cap - buf->len ? 0 : sop_buf__grow(buf, extra, err);
+}
+
+/* Copies bytes that do not overlap; for lengths that are mostly small and not known before,
+ * where a call of memcpy costs more than the copy. Reads and writes nothing beyond len. */
+static inline void sop_copy(void *to, const void *from, size_t len)
+{
+    uint8_t *t = (uint8_t *)to;
+    const uint8_t *f = (const uint8_t *)from;
+    if (len > 32) {
+        memcpy(t, f, len);
+    } else if (len >= 16) { /* two pieces that may overlap */
+        uint8_t last[16];
+        memcpy(last, f + len - 16, 16);
+        memcpy(t, f, 16);
+        memcpy(t + len - 16, last, 16);
+    } else if (len >= 8) {
+        uint64_t last;
+        memcpy(&last, f + len - 8, 8);
+        memcpy(t, f, 8);
+        memcpy(t + len - 8, &last, 8);
+    } else if (len >= 4) {
+        uint32_t last;
+        memcpy(&last, f + len - 4, 4);
+        memcpy(t, f, 4);
+        memcpy(t + len - 4, &last, 4);
+    } else if (len > 0) {
+        t[0] = f[0];
+        t[len / 2] = f[len / 2];
+        t[len - 1] = f[len - 1];
+    }
+}
+
+SOP_MUST_USE static inline int sop_buf_append(struct sop_buf *buf, const void *data, size_t len,
+                                              struct sop_err *err)
+{
+    int rc = sop_buf_reserve(buf, len, err);
+    if (rc == 0 && len > 0) {
+        memcpy(buf->data + buf->len, data, len);
+        buf->len += len;
+    }
+    return rc;
+}
 static inline struct sop_slice sop_buf_slice(const struct sop_buf *buf)
 {
     return sop_slice(buf->data, buf->len);

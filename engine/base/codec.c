@@ -3,8 +3,6 @@
 
 #include <isa-l/crc.h>
 
-#define VARINT_BYTES_MAX 10
-
 /* The next len bytes, or NULL with `bad` set. A bad reader is also an empty one, so one test
  * serves for both. */
 static const uint8_t *take(struct sop_reader *r, size_t len)
@@ -54,12 +52,12 @@ uint64_t sop_read_u64(struct sop_reader *r)
 uint64_t sop_read_varint(struct sop_reader *r)
 {
     uint64_t value = 0;
-    for (unsigned i = 0; i < VARINT_BYTES_MAX; i++) {
+    for (unsigned i = 0; i < SOP_VARINT_BYTES_MAX; i++) {
         const uint8_t *p = take(r, 1);
         if (p == NULL) {
             return 0;
         }
-        if (i == VARINT_BYTES_MAX - 1 && *p > 1) {
+        if (i == SOP_VARINT_BYTES_MAX - 1 && *p > 1) {
             break; /* more than 64 bits */
         }
         value |= (uint64_t)(*p & 0x7fu) << (7 * i);
@@ -126,14 +124,9 @@ void sop_write_u64(struct sop_writer *w, uint64_t v)
 
 void sop_write_varint(struct sop_writer *w, uint64_t v)
 {
-    uint8_t bytes[VARINT_BYTES_MAX];
-    size_t len = 0;
-    while (v >= 0x80) {
-        bytes[len++] = (uint8_t)(v | 0x80);
-        v >>= 7;
-    }
-    bytes[len++] = (uint8_t)v;
-    sop_write_bytes(w, sop_slice(bytes, len));
+    uint8_t bytes[SOP_VARINT_BYTES_MAX];
+    const uint8_t *end = sop_put_varint(bytes, v);
+    sop_write_bytes(w, sop_slice(bytes, (size_t)(end - bytes)));
 }
 
 void sop_write_blob(struct sop_writer *w, struct sop_slice bytes)

@@ -45,6 +45,20 @@ static inline struct sop_writer sop_writer(struct sop_buf *to)
 {
     return (struct sop_writer){.to = to, .failed = false};
 }
+/* For writers of many small fields at once: a place for up to `bytes`, or NULL (failed); then
+ * `end` says how far it was filled. */
+static inline uint8_t *sop_writer_room(struct sop_writer *w, size_t bytes)
+{
+    if (w->failed || sop_buf_reserve(w->to, bytes, NULL) != 0) {
+        w->failed = true;
+        return NULL;
+    }
+    return w->to->data + w->to->len;
+}
+static inline void sop_writer_advance(struct sop_writer *w, const uint8_t *end)
+{
+    w->to->len = (size_t)(end - w->to->data);
+}
 void sop_write_u8(struct sop_writer *w, uint8_t v);
 void sop_write_u16(struct sop_writer *w, uint16_t v);
 void sop_write_u32(struct sop_writer *w, uint32_t v);
@@ -82,6 +96,17 @@ static inline void sop_put_u16(uint8_t *p, uint16_t v)
 static inline void sop_put_u32(uint8_t *p, uint32_t v)
 {
     memcpy(p, &v, sizeof v);
+}
+#define SOP_VARINT_BYTES_MAX 10
+/* Gives the place behind it. */
+static inline uint8_t *sop_put_varint(uint8_t *p, uint64_t v)
+{
+    while (v >= 0x80) {
+        *p++ = (uint8_t)(v | 0x80);
+        v >>= 7;
+    }
+    *p++ = (uint8_t)v;
+    return p;
 }
 static inline void sop_put_u64(uint8_t *p, uint64_t v)
 {

@@ -197,72 +197,92 @@ int sop_sheet_maker_add(struct sop_sheet_maker *m, const struct sop_item *item,
     return 0;
 }
 
-/* Keys must lie between the fences they are filed under: readers rely on it to skip searches.
- */
-static bool maker_in_fences(const struct sop_sheet_maker *m, const struct sop_sheet_meta *meta)
+static void maker_item(const void *arg, size_t i, struct sop_item *item)
 {
-    return m->count == 0 ||
-           ((meta->low.len == 0 || sop_order_cmp(m->order, maker_key(m, 0), meta->low) >= 0) &&
-            (!meta->has_high ||
-             sop_order_cmp(m->order, maker_key(m, m->count - 1), meta->high) < 0));
-}
-
-static uint64_t maker_cells_bytes(const struct sop_sheet_maker *m, size_t prefix)
-{
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < m->count; i++) {
-        const struct maker_entry *e = maker_entry(m, i);
-        sum += sop_cell__bytes(e->key_bytes - prefix, e->ride_bytes, e->value_bytes);
-    }
-    return sum;
-}
-
-static void maker_write(const struct sop_sheet_maker *m, size_t prefix,
-                        struct sop_sheet_frame *f)
-{
-    bool compared = m->order->compare != NULL;
-    uint8_t *at = f->image + f->cells;
-    for (uint32_t i = 0; i < m->count; i++) {
-        const struct maker_entry *e = maker_entry(m, i);
-        struct sop_slice suffix = sop_slice__from(maker_key(m, i), prefix);
-        f->offsets[i] = (uint32_t)(at - f->image);
-        f->heads[i] = compared ? 0 : sop_sheet__head(suffix.data, suffix.len);
-        *at++ = (uint8_t)(e->kind | (e->ride_bytes > 0 ? SOP_CELL_HAS_RIDE : 0u));
-        at = sop_cell__put_len(at, suffix.len);
-        if (e->ride_bytes > 0) {
-            at = sop_cell__put_len(at, e->ride_bytes);
-        }
-        at = sop_cell__put_slice(at, suffix);
-        /* Ride and value lie side by side, as in the cell. */
-        size_t content = (size_t)e->ride_bytes + e->value_bytes;
-        at = sop_cell__put_slice(at, content == 0
-                                         ? sop_slice(NULL, 0)
-                                         : sop_slice(m->cells.data + e->cell_at, content));
-    }
-    SOP_ASSERT(at == f->image + f->bytes);
+    const struct sop_sheet_maker *m = (const struct sop_sheet_maker *)arg;
+    const struct maker_entry *e = maker_entry(m, (uint32_t)i);
+    *item = (struct sop_item){.suffix = sop_slice(m->keys.data + e->key_at, e->key_bytes),
+                              .ride = sop_slice(m->cells.data + e->cell_at, e->ride_bytes),
+                              .kind = (enum sop_value_kind)e->kind};
+    item->value = sop_slice(m->cells.data + e->cell_at + e->ride_bytes, e->value_bytes);
 }
 
 int sop_sheet_maker_finish(struct sop_sheet_maker *m, const struct sop_sheet_meta *meta,
                            struct sop_slice *image, struct sop_err *err)
 {
     SOP_ASSERT(meta->run || m->tombstones == 0);
-    SOP_ASSERT(maker_in_fences(m, meta));
-    struct sop_slice prefix = {NULL, 0};
-    if (m->count > 0 && m->order->compare == NULL) {
-        struct sop_slice first = maker_key(m, 0);
-        prefix = sop_slice(first.data, sop_sheet__common(first, maker_key(m, m->count - 1)));
+    return sop_sheet_make(m->order, meta, maker_item, m, m->count, image, err);
+}
+
+/* ---- items in memory ------------------------------------------------------------------------
+ */
+
+/* Bytes of all cells, their keys without the prefix. */
+static uint64_t cells_bytes(sop_item_at_fn item_at, const void *arg, size_t count,
+                            size_t prefix)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct sop_item item;
+        item_at(arg, i, &item);
+        sum += sop_cell__bytes(item.suffix.len - prefix, item.ride.len, item.value.len);
     }
-    struct sop_sheet_parts parts = {.meta = meta,
-                                    .compared = m->order->compare != NULL,
-                                    .count = m->count,
-                                    .cells_bytes = maker_cells_bytes(m, prefix.len),
-                                    .prefix1 = prefix};
+    return sum;
+}
+
+static void write_cells(sop_item_at_fn item_at, const void *arg,
+                        const struct sop_sheet_parts *parts, struct sop_sheet_frame *f)
+{
+    uint8_t *at = f->image + f->cells;
+    for (uint32_t i = 0; i < parts->count; i++) {
+        struct sop_item item;
+        item_at(arg, i, &item);
+        struct sop_slice suffix = sop_slice__from(item.suffix, parts->prefix1.len);
+        f->offsets[i] = (uint32_t)(at - f->image);
+        f->heads[i] = parts->compared ? 0 : sop_sheet__head(suffix.data, suffix.len);
+        *at++ = (uint8_t)(item.kind | (item.ride.len > 0 ? SOP_CELL_HAS_RIDE : 0u));
+        at = sop_cell__put_len(at, suffix.len);
+        if (item.ride.len > 0) {
+            at = sop_cell__put_len(at, item.ride.len);
+        }
+        at = sop_cell__put_slice(at, suffix);
+        at = sop_cell__put_slice(at, item.ride);
+        at = sop_cell__put_slice(at, item.value);
+    }
+    SOP_ASSERT(at == f->image + f->bytes);
+}
+
+int sop_sheet_make(const struct sop_order *order, const struct sop_sheet_meta *meta,
+                   sop_item_at_fn item_at, const void *arg, size_t count,
+                   struct sop_slice *image, struct sop_err *err)
+{
+    struct sop_sheet_parts parts = {.meta = meta, .compared = order->compare != NULL};
+    if (count > UINT32_MAX) {
+        return SOP_ERR(err, TOO_LARGE, "a sheet of %zu items", count);
+    }
+    parts.count = (uint32_t)count;
+    if (count > 0) {
+        struct sop_item first;
+        struct sop_item last;
+        item_at(arg, 0, &first);
+        item_at(arg, count - 1, &last);
+        SOP_ASSERT(first.prefix.len == 0 && last.prefix.len == 0);
+        /* Keys must lie between the fences they are filed under: readers rely on it to skip
+         * searches. */
+        SOP_ASSERT(meta->low.len == 0 || sop_order_cmp(order, first.suffix, meta->low) >= 0);
+        SOP_ASSERT(!meta->has_high || sop_order_cmp(order, last.suffix, meta->high) < 0);
+        if (!parts.compared) {
+            parts.prefix1 =
+                sop_slice(first.suffix.data, sop_sheet__common(first.suffix, last.suffix));
+        }
+    }
+    parts.cells_bytes = cells_bytes(item_at, arg, count, parts.prefix1.len);
     struct sop_sheet_frame frame;
     int rc = sop_sheet__begin(&frame, &parts, err);
     if (rc != 0) {
         return rc;
     }
-    maker_write(m, prefix.len, &frame);
+    write_cells(item_at, arg, &parts, &frame);
     *image = sop_sheet__seal(&frame);
     return 0;
 }

@@ -69,6 +69,25 @@ int sop_sheet_cmp(const struct sop_sheet *s, const struct sop_order *order, uint
 int sop_item_key(const struct sop_item *item, struct sop_buf *to,
                  struct sop_err *err) SOP_MUST_USE;
 
+/* What an image says of itself beside its items. */
+struct sop_sheet_meta {
+    uint64_t store;
+    uint64_t page;
+    uint8_t level;
+    bool run;
+    struct sop_lsn lsn;
+    struct sop_slice low;
+    struct sop_slice high;
+    bool has_high;
+};
+/* A fresh image of `count` items that the caller has in memory, in key order: item_at gives the
+ * i-th (called more than once for each; its slices must stay until the end). Image and errors
+ * as sop_sheet_maker_finish. */
+typedef void (*sop_item_at_fn)(const void *arg, size_t i, struct sop_item *item);
+int sop_sheet_make(const struct sop_order *order, const struct sop_sheet_meta *meta,
+                   sop_item_at_fn item_at, const void *arg, size_t count,
+                   struct sop_slice *image, struct sop_err *err) SOP_MUST_USE;
+
 /* Builder: items are added in key order, then the image is finished. Reusable after reset.
  * Budget-free; grows by sop_malloc. One thread. */
 struct sop_sheet_maker {
@@ -79,16 +98,6 @@ struct sop_sheet_maker {
     uint32_t count;
     uint32_t tombstones;
     size_t estimate; /* image bytes if finished now with empty fences (upper bound) */
-};
-struct sop_sheet_meta {
-    uint64_t store;
-    uint64_t page;
-    uint8_t level;
-    bool run;
-    struct sop_lsn lsn;
-    struct sop_slice low;
-    struct sop_slice high;
-    bool has_high;
 };
 void sop_sheet_maker_init(struct sop_sheet_maker *m, const struct sop_order *order);
 void sop_sheet_maker_reset(struct sop_sheet_maker *m);

@@ -56,7 +56,7 @@ static inline uint8_t *sop_cell__put_slice(uint8_t *to, struct sop_slice s)
     if (s.len == 0) {
         return to;
     }
-    memcpy(to, s.data, s.len);
+    sop_copy(to, s.data, s.len);
     return to + s.len;
 }
 

@@ -16,6 +16,11 @@
  * 3. The number of cells equals `count`; `stamp` grows whenever a cell may have another place.
  * 4. Cells never move, and nodes are never freed: memory goes back with the arena only.
  *
+ * The finger remembers the leaf of the newest look-up and the place found there. Keys that come
+ * near one another, and a put after a find of the same key, need no descent: a head strictly
+ * between two heads of a leaf, with the leaf's first `skip` bytes before it, has its place
+ * between them (by 1 and the order of the leaf).
+ *
  * All memory that a put needs is taken before anything changes, so a put that fails leaves the
  * tree as it was (perhaps with a spare node for the next one). */
 #include "engine/btree/wset.h"
@@ -54,6 +59,8 @@ struct sop_wset {
     struct sop_slice prefix; /* of all keys; empty with a comparer */
     size_t count;
     uint64_t stamp;
+    struct leaf *finger;       /* leaf of the newest look-up; NULL = none yet */
+    uint32_t finger_at;        /* lower bound that it found there */
     struct leaf *spare_leaf;   /* taken from the arena, not yet used */
     struct inner *spare_inner; /* likewise; linked by children[0] */
     uint32_t spare_inner_count;
@@ -185,6 +192,21 @@ static inline void fetch_ahead(const struct node *n)
     }
 }
 
+/* Is the key's place inside the finger's leaf, not at its edges? Gives its head there. */
+static inline bool near_finger(const struct sop_wset *w, struct sop_slice key, uint64_t *head)
+{
+    if (w->finger == NULL) {
+        return false;
+    }
+    const struct node *n = &w->finger->node;
+    if (key.len < n->skip ||
+        (n->skip > 0 && memcmp(key.data, n->cells[0]->key.data, n->skip) != 0)) {
+        return false;
+    }
+    *head = head_at(w, key, n->skip);
+    return n->heads[0] < *head && *head < n->heads[n->count - 1];
+}
+
 /* The place of key: its cell, or where it would be (perhaps behind the last cell of a leaf).
  * The tree is not empty. */
 static struct leaf *locate(const struct sop_wset *w, struct sop_slice key, uint32_t *at,
@@ -196,7 +218,8 @@ static struct leaf *locate(const struct sop_wset *w, struct sop_slice key, uint3
         *at = before ? 0 : w->last->node.count;
         return before ? w->first : w->last;
     }
-    struct node *n = w->root;
+    uint64_t head;
+    struct node *n = near_finger(w, key, &head) ? &w->finger->node : w->root;
     while (n->level != 0) {
         struct inner *inner = as_inner(n);
         n = inner->children[child_of(w, inner, key)];
@@ -497,6 +520,27 @@ static bool appends(const struct sop_wset *w, struct sop_slice key)
     return key_cmp(w, key, n->cells[n->count - 1]->key) > 0;
 }
 
+/* Where a new key goes in a leaf that has room, without a descent; false: descend. */
+static bool place_at_finger(const struct sop_wset *w, struct sop_slice key, struct path *path)
+{
+    uint64_t head;
+    if (!near_finger(w, key, &head)) {
+        return false;
+    }
+    const struct node *n = &w->finger->node;
+    uint32_t at = w->finger_at;
+    if (at == 0 || at >= n->count || n->heads[at - 1] >= head || n->heads[at] <= head) {
+        bool exact;
+        at = search(w, n, 0, key, &exact);
+        if (exact) {
+            return false;
+        }
+    }
+    path->leaf = w->finger;
+    path->at = at;
+    return n->count < NODE_SLOTS;
+}
+
 static int put_first(struct sop_wset *w, struct sop_slice key, struct sop_cell **cell,
                      struct sop_err *err)
 {
@@ -584,6 +628,16 @@ struct sop_cell *sop_wset_find(const struct sop_wset *w, struct sop_slice key)
     return exact ? leaf->node.cells[at] : NULL;
 }
 
+struct sop_cell *sop_wset_find_to_put(struct sop_wset *w, struct sop_slice key)
+{
+    if (w->root == NULL) {
+        return NULL;
+    }
+    bool exact;
+    w->finger = locate(w, key, &w->finger_at, &exact);
+    return exact ? w->finger->node.cells[w->finger_at] : NULL;
+}
+
 int sop_wset_put(struct sop_wset *w, struct sop_slice key, struct sop_cell **cell, bool *added,
                  struct sop_err *err)
 {
@@ -600,13 +654,15 @@ int sop_wset_put(struct sop_wset *w, struct sop_slice key, struct sop_cell **cel
         if (appends(w, key)) {
             path.leaf = w->last;
             path.at = w->last->node.count;
-        } else {
+        } else if (!place_at_finger(w, key, &path)) {
             descend(w, key, &path);
             if (path.exact) {
                 *cell = path.leaf->node.cells[path.at];
                 return 0;
             }
         }
+        w->finger = path.leaf;
+        w->finger_at = path.at;
         rc = put_at(w, &path, key, cell, err);
     }
     if (rc == 0) {

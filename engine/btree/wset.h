@@ -44,6 +44,9 @@ size_t sop_wset_bytes(const struct sop_wset *w);
 /* The cell of key, or NULL. The caller may change everything but key through it (slices must
  * live in the arena). */
 struct sop_cell *sop_wset_find(const struct sop_wset *w, struct sop_slice key);
+/* The same, by the owner: remembers the place, so that a put of the same key, or a look-up near
+ * it, costs no descent. */
+struct sop_cell *sop_wset_find_to_put(struct sop_wset *w, struct sop_slice key);
 /* Adds a cell with a copy of key (other fields zero), or gives the one that is there
  * (*added false). */
 int sop_wset_put(struct sop_wset *w, struct sop_slice key, struct sop_cell **cell, bool *added,

@@ -181,27 +181,52 @@ static struct sop_sheet_meta meta_of(const struct sop_plan *p, const struct sop_
                                    .has_high = d->has_high};
 }
 
+static void op_item(const void *arg, size_t i, struct sop_item *item)
+{
+    const struct sop_op *op = (const struct sop_op *)arg + i;
+    *item = (struct sop_item){.suffix = op->key,
+                              .ride = op->ride,
+                              .value = op->value,
+                              .kind = (enum sop_value_kind)op->kind};
+}
+
+/* Operations that a base takes: removals of what is not there say nothing in it. */
+static int without_tombstones(struct sop_plan *p, const struct sop_pend *d,
+                              const struct sop_op **ops, size_t *count, struct sop_err *err)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < d->ops_count; i++) {
+        kept += d->ops[i].kind != SOP_VALUE_TOMBSTONE;
+    }
+    *ops = d->ops;
+    *count = kept;
+    if (kept == d->ops_count) {
+        return 0;
+    }
+    struct sop_op *some = sop_arena_alloc(&p->arena, kept * sizeof *some);
+    if (some == NULL) {
+        return SOP_ERR(err, NOMEM, "plan %zu operations", kept);
+    }
+    *ops = some;
+    for (size_t i = 0; i < d->ops_count; i++) {
+        if (d->ops[i].kind != SOP_VALUE_TOMBSTONE) {
+            *some++ = d->ops[i];
+        }
+    }
+    return 0;
+}
+
 /* The sheet of a pend's operations: a run, or a base when nothing lies below. */
 static int make_run(struct sop_plan *p, struct sop_pend *d, bool base, struct sop_err *err)
 {
-    struct sop_sheet_maker maker;
-    sop_sheet_maker_init(&maker, &d->tree->order);
-    int rc = 0;
-    for (size_t i = 0; i < d->ops_count && rc == 0; i++) {
-        const struct sop_op *op = &d->ops[i];
-        if (base && op->kind == SOP_VALUE_TOMBSTONE) {
-            continue;
-        }
-        struct sop_item item = {
-            .suffix = op->key, .ride = op->ride, .value = op->value, .kind = op->kind};
-        rc = sop_sheet_maker_add(&maker, &item, err);
-    }
+    const struct sop_op *ops = d->ops;
+    size_t count = d->ops_count;
+    int rc = base ? without_tombstones(p, d, &ops, &count, err) : 0;
     struct sop_slice image = {0};
     if (rc == 0) {
         struct sop_sheet_meta meta = meta_of(p, d, !base);
-        rc = sop_sheet_maker_finish(&maker, &meta, &image, err);
+        rc = sop_sheet_make(&d->tree->order, &meta, op_item, ops, count, &image, err);
     }
-    sop_sheet_maker_fini(&maker);
     if (rc != 0) {
         return rc;
     }

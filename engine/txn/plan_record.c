@@ -22,18 +22,34 @@ static void section_end(struct sop_writer *w, size_t begin)
     }
 }
 
+/* Bytes of an operation's numbers, at most: flags, transaction, three lengths. */
+#define OP_HEAD_BYTES (1 + 4 * SOP_VARINT_BYTES_MAX)
+
+static uint8_t *put_blob(uint8_t *to, struct sop_slice s)
+{
+    to = sop_put_varint(to, s.len);
+    sop_copy(to, s.data, s.len);
+    return to + s.len;
+}
+
 static void encode_op(struct sop_writer *w, const struct sop_op *op)
 {
+    uint8_t *to =
+        sop_writer_room(w, OP_HEAD_BYTES + op->key.len + op->ride.len + op->value.len);
+    if (to == NULL) {
+        return;
+    }
     bool ride = op->ride.len > 0;
-    sop_write_u8(w, (uint8_t)(op->kind | (ride ? SOP_OP_HAS_RIDE : 0)));
-    sop_write_varint(w, op->txn);
-    sop_write_blob(w, op->key);
+    *to++ = (uint8_t)(op->kind | (ride ? SOP_OP_HAS_RIDE : 0));
+    to = sop_put_varint(to, op->txn);
+    to = put_blob(to, op->key);
     if (ride) {
-        sop_write_blob(w, op->ride);
+        to = put_blob(to, op->ride);
     }
     if (op->kind != SOP_VALUE_TOMBSTONE) {
-        sop_write_blob(w, op->value);
+        to = put_blob(to, op->value);
     }
+    sop_writer_advance(w, to);
 }
 
 static void encode_page(struct sop_writer *w, const struct sop_pend *d)

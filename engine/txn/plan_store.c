@@ -270,43 +270,109 @@ static int add_part(struct sop_plan *p, struct sop_pend *d, struct sop_slice low
     return sop_pend_list_add(parts, part, err);
 }
 
+/* The items of a page with its operations applied, in order. Where nothing lies below, they are
+ * the operations themselves: no sheet need be made only to be cut up. */
+struct content {
+    const struct sop_op *ops; /* NULL: walk */
+    size_t count, at;
+    struct sop_walk walk;
+};
+
+static int content_init(struct sop_plan *p, struct sop_pend *d, struct content *c,
+                        struct sop_err *err)
+{
+    memset(c, 0, offsetof(struct content, walk));
+    if (d->source != NULL && d->source->items > 0) {
+        return sop_plan__walk(p, d, &c->walk, err);
+    }
+    c->ops = d->ops;
+    c->count = d->ops_count;
+    return 0;
+}
+
+static bool content_stand(struct content *c)
+{
+    while (c->at < c->count && c->ops[c->at].kind == SOP_VALUE_TOMBSTONE) {
+        c->at++;
+    }
+    return c->at < c->count;
+}
+
+static bool content_first(struct content *c)
+{
+    c->at = 0;
+    return c->ops == NULL ? sop_walk_first(&c->walk) : content_stand(c);
+}
+
+static bool content_next(struct content *c)
+{
+    if (c->ops == NULL) {
+        return sop_walk_next(&c->walk);
+    }
+    c->at++;
+    return content_stand(c);
+}
+
+static struct sop_item content_item(const struct content *c)
+{
+    if (c->ops == NULL) {
+        return sop_walk_item(&c->walk);
+    }
+    const struct sop_op *op = &c->ops[c->at];
+    return (struct sop_item){.suffix = op->key,
+                             .ride = op->ride,
+                             .value = op->value,
+                             .kind = (enum sop_value_kind)op->kind};
+}
+
 static size_t item_bytes(const struct sop_item *item)
 {
     return item->prefix.len + item->suffix.len + item->ride.len + item->value.len + 24;
 }
 
+/* Where a page that begins with `item` begins, after one that ends with `before`; in the arena.
+ */
+static int part_low(struct sop_plan *p, const struct sop_pend *d, const struct sop_item *before,
+                    const struct sop_item *item, struct sop_slice *low, struct sop_err *err)
+{
+    struct sop_slice left;
+    struct sop_slice right;
+    int rc = sop_plan__key(p, item, &right, err);
+    if (rc != 0 || d->level > 0) { /* an inner page begins with the key of its first child */
+        *low = right;
+        return rc;
+    }
+    struct sop_buf separator = {0};
+    rc = sop_plan__key(p, before, &left, err);
+    if (rc == 0) {
+        rc = sop_separator(&d->tree->order, left, right, &separator, err);
+    }
+    if (rc == 0) {
+        rc = sop_arena_copy(&p->arena, sop_buf_slice(&separator), low, err);
+    }
+    sop_buf_fini(&separator);
+    return rc;
+}
+
 /* Cuts the content of d into parts (without page ids yet). One part: d needs no split. */
-static int cut(struct sop_plan *p, struct sop_pend *d, struct sop_walk *walk,
+static int cut(struct sop_plan *p, struct sop_pend *d, struct content *content,
                const struct split *size, struct sop_pend_list *parts, struct sop_err *err)
 {
-    const struct sop_order *order = &d->tree->order;
-    struct sop_buf previous = {0};
-    struct sop_buf separator = {0};
+    struct sop_item before;
     struct sop_slice low = d->low;
     size_t op = 0;
     size_t op_first = 0;
     uint64_t items = 0;
     uint64_t bytes = 0;
     int rc = 0;
-    for (bool on = sop_walk_first(walk); on && rc == 0; on = sop_walk_next(walk)) {
-        struct sop_item item = sop_walk_item(walk);
+    for (bool on = content_first(content); on && rc == 0; on = content_next(content)) {
+        struct sop_item item = content_item(content);
         size_t more = item_bytes(&item);
         if (items >= size->items_most || (items > 0 && bytes + more > size->bytes_most)) {
-            struct sop_slice key;
             struct sop_slice at;
-            rc = sop_plan__key(p, &item, &key, err);
-            sop_buf_clear(&separator);
-            if (rc == 0 &&
-                d->level > 0) { /* an inner page begins with the key of its first child */
-                rc = sop_buf_append(&separator, key.data, key.len, err);
-            } else if (rc == 0) {
-                rc = sop_separator(order, sop_buf_slice(&previous), key, &separator, err);
-            }
-            if (rc == 0) {
-                rc = sop_arena_copy(&p->arena, sop_buf_slice(&separator), &at, err);
-            }
+            rc = part_low(p, d, &before, &item, &at, err);
             while (rc == 0 && op < d->ops_count &&
-                   sop_order_cmp(order, d->ops[op].key, at) < 0) {
+                   sop_order_cmp(&d->tree->order, d->ops[op].key, at) < 0) {
                 op++;
             }
             if (rc == 0) {
@@ -319,16 +385,12 @@ static int cut(struct sop_plan *p, struct sop_pend *d, struct sop_walk *walk,
         }
         items++;
         bytes += more;
-        if (rc == 0) {
-            rc = sop_item_key(&item, &previous, err);
-        }
+        before = item;
     }
     if (rc == 0) {
         rc = add_part(p, d, low, d->high, d->has_high, op_first, d->ops_count, items, bytes,
                       parts, err);
     }
-    sop_buf_fini(&previous);
-    sop_buf_fini(&separator);
     return rc;
 }
 
@@ -405,12 +467,12 @@ static int split(struct sop_plan *p, struct sop_pend *d, struct sop_pend_list *o
         (d->bytes_live <= (int64_t)SOP_PAGE_BYTES_SOFT || d->items < 2)) {
         return sop_pend_list_add(out, d, err);
     }
-    struct sop_walk walk;
-    int rc = sop_plan__walk(p, d, &walk, err);
+    struct content content;
+    int rc = content_init(p, d, &content, err);
     uint64_t items = 0;
     uint64_t bytes = 0;
-    for (bool on = rc == 0 && sop_walk_first(&walk); on; on = sop_walk_next(&walk)) {
-        struct sop_item item = sop_walk_item(&walk);
+    for (bool on = rc == 0 && content_first(&content); on; on = content_next(&content)) {
+        struct sop_item item = content_item(&content);
         items++;
         bytes += item_bytes(&item);
     }
@@ -430,7 +492,7 @@ static int split(struct sop_plan *p, struct sop_pend *d, struct sop_pend_list *o
     struct sop_pend_list parts = {0};
     rc = size_parts(d, items, bytes, &size, err);
     if (rc == 0) {
-        rc = cut(p, d, &walk, &size, &parts, err);
+        rc = cut(p, d, &content, &size, &parts, err);
     }
     if (rc == 0 && parts.count == 1) { /* one huge item, or none fits better */
         forget_pend(p, parts.at[0]);

@@ -277,7 +277,7 @@ int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
                  struct sop_cell **cell, bool *found, struct sop_item *item,
                  struct sop_err *err)
 {
-    *cell = a->wset != NULL ? sop_wset_find(a->wset, key) : NULL;
+    *cell = a->wset != NULL ? sop_wset_find_to_put(a->wset, key) : NULL;
     *found = false;
     if (a->created || *cell != NULL) {
         return 0;
