@@ -362,37 +362,47 @@ static int version_if_any(struct sop_engine *e, struct sop_tree *t, uint64_t pag
     return sop_pages_at(&e->pages, &t->order, page, moment, out, err);
 }
 
-/* Lists the pages of a removed store, level by level from the root. Pages that an earlier round
- * has freed are skipped. */
-static int list_pages(struct freeing *f, struct sop_err *err)
+/* Adds the children of an inner page to the list of the level below. */
+static int list_children(struct freeing *f, uint64_t page, uint8_t level, struct sop_err *err)
 {
-    struct sop_engine *e = f->engine;
     struct sop_version *v = NULL;
-    int rc = version_if_any(e, f->tree, f->tree->root, f->moment, &v, err);
+    struct sop_walk walk;
+    int rc = version_if_any(f->engine, f->tree, page, f->moment, &v, err);
     if (rc != 0 || v == NULL) {
         return rc;
     }
-    uint8_t level = v->level;
-    rc = list_add(&f->pages[level], &f->tree->root, err);
+    rc = sop_version_walk(v, &f->tree->order, NULL, &walk, err);
+    for (bool on = rc == 0 && sop_walk_first(&walk); on && rc == 0; on = sop_walk_next(&walk)) {
+        struct sop_item item = sop_walk_item(&walk);
+        uint64_t id = 0;
+        if (item.value.len != sizeof id) {
+            return SOP_ERR(err, DATA_LOSS, "inner page %" PRIu64 " is damaged", page);
+        }
+        memcpy(&id, item.value.data, sizeof id);
+        rc = list_add(&f->pages[level - 1], &id, err);
+    }
+    return rc;
+}
+
+/* Lists the pages of a removed store, level by level from the root. Pages that an earlier round
+ * has freed are skipped. What a damaged page would lead to is lost: its room is never used
+ * again, but the rest must not wait for it, or no checkpoint would ever be written. */
+static int list_pages(struct freeing *f, struct sop_err *err)
+{
+    struct sop_version *v = NULL;
+    uint8_t level = 0;
+    int rc = version_if_any(f->engine, f->tree, f->tree->root, f->moment, &v, err);
+    if (rc == 0 && v != NULL) {
+        level = v->level;
+    }
+    if ((rc == 0 && v != NULL) || rc == SOP_ERR_DATA_LOSS) {
+        rc = list_add(&f->pages[level], &f->tree->root, err);
+    }
     for (; level > 0 && rc == 0; level--) {
         const uint64_t *ids = f->pages[level].at;
         for (size_t i = 0; i < f->pages[level].count && rc == 0; i++) {
-            rc = version_if_any(e, f->tree, ids[i], f->moment, &v, err);
-            struct sop_walk walk;
-            if (rc != 0 || v == NULL) {
-                continue;
-            }
-            rc = sop_version_walk(v, &f->tree->order, NULL, &walk, err);
-            for (bool on = rc == 0 && sop_walk_first(&walk); on && rc == 0;
-                 on = sop_walk_next(&walk)) {
-                struct sop_item item = sop_walk_item(&walk);
-                uint64_t id = 0;
-                if (item.value.len != sizeof id) {
-                    return SOP_ERR(err, DATA_LOSS, "inner page %" PRIu64 " is damaged", ids[i]);
-                }
-                memcpy(&id, item.value.data, sizeof id);
-                rc = list_add(&f->pages[level - 1], &id, err);
-            }
+            rc = list_children(f, ids[i], level, err);
+            rc = rc == SOP_ERR_DATA_LOSS ? 0 : rc;
         }
     }
     return rc;
@@ -414,6 +424,22 @@ static int free_values(struct sop_plan *p, struct sop_tree *t, struct sop_versio
     return rc;
 }
 
+/* Frees one page, if that has not been done. A damaged one goes, too: its values, if it has
+ * any, keep their files. */
+static int free_page(struct sop_plan *p, struct sop_tree *t, uint8_t level, uint64_t page,
+                     struct sop_err *err)
+{
+    struct sop_version *v = NULL;
+    int rc = version_if_any(p->engine, t, page, p->base, &v, err);
+    if (rc == 0 && v == NULL) {
+        return 0;
+    }
+    if (rc == 0 && level == 0) {
+        rc = free_values(p, t, v, err);
+    }
+    return rc == 0 || rc == SOP_ERR_DATA_LOSS ? sop_plan_free_page(p, t, page, err) : rc;
+}
+
 /* One batch that frees some pages, or says that the store is gone. Commit lock held. */
 static int free_batch(struct sop_engine *e, struct sop_tree *t, uint8_t level,
                       const uint64_t *ids, size_t count, bool last, struct sop_err *err)
@@ -424,14 +450,7 @@ static int free_batch(struct sop_engine *e, struct sop_tree *t, uint8_t level,
     sop_plan_init(&plan, e, false);
     int rc = 0;
     for (size_t i = 0; i < count && rc == 0; i++) {
-        struct sop_version *v = NULL;
-        rc = version_if_any(e, t, ids[i], plan.base, &v, err);
-        if (rc == 0 && v != NULL && level == 0) {
-            rc = free_values(&plan, t, v, err);
-        }
-        if (rc == 0 && v != NULL) {
-            rc = sop_plan_free_page(&plan, t, ids[i], err);
-        }
+        rc = free_page(&plan, t, level, ids[i], err);
     }
     if (rc == 0 && last) {
         rc = sop_plan_event(&plan, t, SOP_STORE_FREED, sop_slice(NULL, 0), err);
