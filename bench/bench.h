@@ -20,6 +20,12 @@ enum sop_bench_option {
     OPT_CACHE,
     OPT_SEED,
     OPT_NO_LATENCY,
+    OPT_ITEMS,
+    OPT_ONLY,
+    OPT_ENGINES,
+    OPT_QUICK,
+    OPT_JSON,
+    OPT_SVG,
     OPT_OUTPUT,
     OPT_OPTIONS,
 };
@@ -27,6 +33,7 @@ enum sop_bench_option {
 extern const struct sop_program sop_bench__program;
 
 int sop_bench__classic(void *context, const struct sop_args *args);
+int sop_bench__compare(void *context, const struct sop_args *args);
 int sop_bench__completion(void *context, const struct sop_args *args);
 
 /* ---- latencies -------------------------------------------------------------------------- */

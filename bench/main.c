@@ -26,16 +26,35 @@ static const struct sop_arg_option options[OPT_OPTIONS] = {
                         "what an acknowledged commit survives (default commit: power loss)"},
     [OPT_DIR] = {"dir", 'd', SOP_ARG_FILE, "FOLDER", NULL,
                  "where the databases are made and removed (default TMPDIR or /tmp)"},
-    [OPT_CACHE] = {"cache", 0, SOP_ARG_BYTES, "BYTES", NULL, "cache budget (default 256M)"},
+    [OPT_CACHE] = {"cache", 0, SOP_ARG_BYTES, "BYTES", NULL,
+                   "cache budget (default 256M; compare: 1G)"},
     [OPT_SEED] = {"seed", 0, SOP_ARG_COUNT, "N", NULL, "of the random order (default 1)"},
     [OPT_NO_LATENCY] =
         {"no-latency", 0, SOP_ARG_FLAG, NULL, NULL,
          "do not time single operations (about 25 ns each); the sweep never does"},
+    [OPT_ITEMS] = {"items", 0, SOP_ARG_COUNT, "N", NULL,
+                   "items of the databases that are compared (default 1M)"},
+    [OPT_ONLY] = {"only", 0, SOP_ARG_TEXT, "ROW,...", NULL,
+                  "only these rows, or all that begin with ROW and a dot"},
+    [OPT_ENGINES] = {"engines", 0, SOP_ARG_TEXT, "ENGINE,...", NULL,
+                     "only these engines and bounds (default all that were built in)"},
+    [OPT_QUICK] = {"quick", 0, SOP_ARG_FLAG, NULL, NULL,
+                   "one run, 100k items, a tenth of the operations: a look, no measurement"},
+    [OPT_JSON] = {"json", 0, SOP_ARG_FILE, "FILE", NULL, "write the results there, too"},
+    [OPT_SVG] = {"svg", 0, SOP_ARG_FILE, "FILE", NULL, "draw the results"},
     [OPT_OUTPUT] = {"output", 'o', SOP_ARG_CHOICE, "FORMAT", "table|json", "default table"},
 };
 
+#define CLASSIC_OPTIONS                                                                        \
+    (OPT(COUNT_ITEMS) | OPT(SLOT) | OPT(SWEEP) | OPT(THREADS) | OPT(VALUE_SIZE) |              \
+     OPT(DISTRIBUTION) | OPT(RUNS) | OPT(DURABILITY) | OPT(DIR) | OPT(CACHE) | OPT(SEED) |     \
+     OPT(NO_LATENCY))
+#define COMPARE_OPTIONS                                                                        \
+    (OPT(ITEMS) | OPT(ONLY) | OPT(ENGINES) | OPT(QUICK) | OPT(JSON) | OPT(SVG) | OPT(RUNS) |   \
+     OPT(DIR) | OPT(CACHE))
+
 static const struct sop_command commands[] = {
-    {"classic", "", 0, 0, (OPT(OPTIONS) - 1) & ~OPT(OUTPUT),
+    {"classic", "", 0, 0, CLASSIC_OPTIONS,
      "the published benchmark: N string items, inserted, read, deleted",
      "Items are key_%d with value_%d. Inserts are one transaction: begin, N adds, commit; "
      "reads "
@@ -48,6 +67,20 @@ static const struct sop_command commands[] = {
      "sop-bench classic --count 1M --distribution random --threads 2\n"
      "sop-bench classic --sweep --durability none -o json",
      sop_bench__classic},
+    {"compare", "", 0, 0, COMPARE_OPTIONS,
+     "the same work on SOP, other embedded engines and two bounds",
+     "Engines: sop, lmdb, rocksdb, leveldb, sqlite, wiredtiger, as far as they were there when "
+     "sop-bench was built; bounds: journal (append and sync, nothing else) and memory (an "
+     "ordered map in memory, with that journal).\n"
+     "Each with its best honest settings at equal durability; the report states them. Engines "
+     "take turns within a run, each in a process of its own. Everything found is checked "
+     "against its key, everything written is looked for.\n"
+     "Keys have 16 random bytes, values 100, unless the row says otherwise.",
+     "sop-bench compare --json compare.json --svg compare.svg\n"
+     "sop-bench compare --only read1,scan --engines sop,lmdb\n"
+     "sop-bench compare --items 10M --only load_random,ycsb_a\n"
+     "sop-bench compare --quick",
+     sop_bench__compare},
     {"completion", "SHELL", 1, 1, 0, "print the completion script of bash, zsh or fish",
      "'mdoc' prints the man page.", "source <(sop-bench completion bash)",
      sop_bench__completion},
