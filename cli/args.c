@@ -33,7 +33,7 @@ static size_t distance(const char *a, const char *b)
 static const char *nearest_option(const struct sop_program *p, const char *name)
 {
     const char *best = NULL;
-    size_t least = 3;
+    size_t least = strlen(name) / 2 < 3 ? strlen(name) / 2 : 3; /* not just any short word */
     for (size_t i = 0; i < p->options_count; i++) {
         size_t d = distance(name, p->options[i].name);
         if (d < least) {
@@ -47,7 +47,7 @@ static const char *nearest_option(const struct sop_program *p, const char *name)
 static const char *nearest_command(const struct sop_program *p, const char *name)
 {
     const char *best = NULL;
-    size_t least = 3;
+    size_t least = strlen(name) / 2 < 3 ? strlen(name) / 2 : 3; /* not just any short word */
     for (size_t i = 0; i < p->commands_count; i++) {
         size_t d = distance(name, p->commands[i].name);
         if (d < least) {
@@ -240,6 +240,11 @@ static bool take_command(struct parse *p)
     if (p->program->commands_count == 1 && p->program->commands[0].name[0] == '\0') {
         a->command = &p->program->commands[0];
         return true;
+    }
+    if (a->count > 0 && strcmp(a->rest[0], "help") == 0) { /* help [COMMAND] */
+        a->help = true;
+        a->rest++;
+        a->count--;
     }
     if (a->count == 0) {
         return a->help || a->version

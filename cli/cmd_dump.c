@@ -32,7 +32,7 @@ static void csv_field(FILE *to, struct sop_slice s)
         bare = memchr(special, s.data[i], sizeof special - 1) == NULL && s.data[i] != 0;
     }
     if (bare) {
-        fwrite(s.data, 1, s.len, to);
+        sop_out__write(to, s);
         return;
     }
     fputc('"', to);

@@ -91,7 +91,8 @@ int sop_ctl__put(void *context, const struct sop_args *args)
     }
     struct sop_ctl_buf key = {0}, value = {0}, ride = {0};
     bool changed = false;
-    rc = sop_ctl__key(ctl, &s.info, args->rest[1], &key);
+    int key_rc = sop_ctl__key(ctl, &s.info, args->rest[1], &key);
+    rc = key_rc;
     if (rc == 0 && args->count == 3) {
         rc = sop_ctl__decode(ctl, args->rest[2], &value);
     }
@@ -108,8 +109,9 @@ int sop_ctl__put(void *context, const struct sop_args *args)
     sop_ctl__buf_fini(&ride);
     if (rc != 0) {
         sop_txn_rollback(&s.txn);
-        return sop_err_wrap(&ctl->err, rc, "put '%s' in store '%s'", args->rest[1],
-                            args->rest[0]);
+        return key_rc != 0 ? rc
+                           : sop_err_wrap(&ctl->err, rc, "put '%s' in store '%s'",
+                                          args->rest[1], args->rest[0]);
     }
     return sop_ctl__commit(ctl, &s.txn, "items put", changed ? 1 : 0);
 }
@@ -129,15 +131,15 @@ static int print_raw_item(struct printer *p, const struct sop_view *view, struct
 {
     FILE *to = p->ctl->out.to;
     if (p->values_only) {
-        fwrite(view->value.data, 1, view->value.len, to);
+        sop_out__write(to, view->value);
         return 0;
     }
     int rc = sop_ctl__key_text(p->info, view->key, &p->scratch, err);
     if (rc == 0) {
-        fwrite(p->scratch.data, 1, p->scratch.len, to);
+        sop_out__write(to, sop_ctl__buf_slice(&p->scratch));
         if (!p->keys_only) {
             fputc('\t', to);
-            fwrite(view->value.data, 1, view->value.len, to);
+            sop_out__write(to, view->value);
         }
         fputc('\n', to);
     }

@@ -189,7 +189,7 @@ int sop_ctl__store_drop(void *context, const struct sop_args *args)
     rc = sop_store_remove(txn, args->rest[0], &ctl->err);
     if (rc != 0) {
         sop_txn_rollback(&txn);
-        return rc;
+        return rc == SOP_ERR_NOT_FOUND ? sop_ctl__no_store(ctl) : rc;
     }
     return sop_ctl__commit(ctl, &txn, "stores dropped", 1);
 }

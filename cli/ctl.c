@@ -109,6 +109,14 @@ int sop_ctl__begin(struct sop_ctl *ctl, enum sop_txn_mode mode, struct sop_txn *
     return sop_txn_begin(txn, ctl->db, &options, &ctl->err);
 }
 
+int sop_ctl__no_store(struct sop_ctl *ctl)
+{
+    return SOP_ERR(&ctl->err, NOT_FOUND,
+                   "there is no store '%s'; `sopctl store list` shows those there are, "
+                   "`sopctl store create` makes one",
+                   ctl->args->rest[0]);
+}
+
 int sop_ctl__open_store(struct sop_ctl *ctl, enum sop_ctl_access access,
                         struct sop_ctl_store *store)
 {
@@ -127,13 +135,7 @@ int sop_ctl__open_store(struct sop_ctl *ctl, enum sop_ctl_access access,
     }
     if (rc != 0) {
         sop_txn_rollback(&store->txn);
-        return rc == SOP_ERR_NOT_FOUND
-                   ? SOP_ERR(
-                         &ctl->err, NOT_FOUND,
-                         "there is no store '%s'; `sopctl store list` shows those there are, "
-                         "`sopctl store create` makes one",
-                         name)
-                   : rc;
+        return rc == SOP_ERR_NOT_FOUND ? sop_ctl__no_store(ctl) : rc;
     }
     return 0;
 }

@@ -107,6 +107,8 @@ struct sop_ctl_store {
 };
 int sop_ctl__open_store(struct sop_ctl *ctl, enum sop_ctl_access access,
                         struct sop_ctl_store *store);
+/* The error of a store that is not there. */
+int sop_ctl__no_store(struct sop_ctl *ctl);
 /* Begins a transaction on the open database. */
 int sop_ctl__begin(struct sop_ctl *ctl, enum sop_txn_mode mode, struct sop_txn **txn);
 /* Commits and prints {"done": what, "items": n, "durable": ..., "lsn": ...} unless --quiet. */

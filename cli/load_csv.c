@@ -21,7 +21,8 @@ struct csv {
     int rc;
 };
 
-#define FIELDS_MAX (sizeof((struct csv *)0)->ends / sizeof(size_t))
+#define PIECE_BYTES ((size_t)65536)
+#define FIELDS_MAX  (sizeof((struct csv *)0)->ends / sizeof(size_t))
 
 static struct sop_slice field(const struct csv *c, size_t i)
 {
@@ -223,6 +224,22 @@ static void on_row(int end, void *arg)
     c->row_line = c->line + 1;
 }
 
+/* In pieces, before each of which the parser may double its memory: of itself it grows by a
+ * fixed step, and a large value would be copied again and again. */
+static bool parse_line(struct csv *c, struct csv_parser *parser, const char *line, size_t len)
+{
+    for (size_t at = 0; at < len && c->rc == 0;) {
+        size_t piece = len - at < PIECE_BYTES ? len - at : PIECE_BYTES;
+        size_t room = csv_get_buffer_size(parser);
+        csv_set_blk_size(parser, room < PIECE_BYTES ? PIECE_BYTES : room);
+        if (csv_parse(parser, line + at, piece, on_field, on_row, c) != piece) {
+            return false;
+        }
+        at += piece;
+    }
+    return true;
+}
+
 static int feed(struct csv *c, struct csv_parser *parser)
 {
     struct sop_load *load = c->load;
@@ -232,8 +249,7 @@ static int feed(struct csv *c, struct csv_parser *parser)
     while (c->rc == 0 && (len = getline(&line, &room, load->from)) > 0) {
         c->line++;
         load->bytes_read += (uint64_t)len;
-        if (csv_parse(parser, line, (size_t)len, on_field, on_row, c) != (size_t)len &&
-            c->rc == 0) {
+        if (!parse_line(c, parser, line, (size_t)len) && c->rc == 0) {
             c->rc = sop_load__complain(load, c->line,
                                        csv_error(parser) == CSV_EPARSE
                                            ? "a quote out of place: a field with quotes is "

@@ -100,6 +100,13 @@ static int text_columns(FILE *to, struct sop_slice bytes)
     return columns;
 }
 
+void sop_out__write(FILE *to, struct sop_slice bytes)
+{
+    if (bytes.len > 0) { /* of none there may be no place, which fwrite() may not be given */
+        fwrite(bytes.data, 1, bytes.len, to);
+    }
+}
+
 void sop_out__text(FILE *to, struct sop_slice bytes)
 {
     text_columns(to, bytes);
@@ -301,7 +308,7 @@ static void print_raw(FILE *to, const json_t *value)
     struct sop_slice bytes;
     uint8_t *take = NULL;
     if (sop_out__bytes_from(value, &bytes, &take)) {
-        fwrite(bytes.data, 1, bytes.len, to);
+        sop_out__write(to, bytes);
         free(take);
     } else {
         sop_out__json(to, value);
@@ -346,7 +353,8 @@ void sop_out__object(struct sop_out *out, json_t *take_object)
         }
         json_object_foreach(take_object, name, value)
         {
-            fprintf(out->to, "%-*s  ", width, name);
+            bool blank = json_is_string(value) && json_string_length(value) == 0;
+            fprintf(out->to, "%-*s%s", blank ? 0 : width, name, blank ? "" : "  ");
             print_cell(out->to, name, value);
             fputc('\n', out->to);
         }
@@ -367,7 +375,7 @@ static void table_row(struct sop_out *out, json_t *row)
     {
         const json_t *cell = json_object_get(row, name);
         int width = i < 16 ? out->widths[i++] : 0;
-        if (cell == NULL) {
+        if (cell == NULL || (json_is_string(cell) && json_string_length(cell) == 0)) {
             gap += width + 2;
             continue;
         }

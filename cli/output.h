@@ -42,6 +42,8 @@ json_t *sop_out__bytes(struct sop_slice bytes);
 /* Reads what sop_out__bytes() wrote. False: neither. *take (may be NULL inside) is to be freed;
  * *bytes points into it or into value. */
 bool sop_out__bytes_from(const json_t *value, struct sop_slice *bytes, uint8_t **take);
+/* The bytes themselves. */
+void sop_out__write(FILE *to, struct sop_slice bytes);
 /* Bytes as text on one line: UTF-8 stays, control characters and other bytes become \n, \xff.
  */
 void sop_out__text(FILE *to, struct sop_slice bytes);

@@ -40,6 +40,13 @@ for command in init "store create" "store list" "store info" "store change" "sto
     contains "examples of $command" "$out" "examples:"
 done
 
+expect 0 "$ctl" help
+contains "help as a word" "$out" "store create"
+expect 0 "$ctl" help store create
+contains "help of a command" "$out" "usage: sopctl store create STORE"
+expect 2 "$ctl" xyz
+same "no far-fetched advice" "$(grep -c 'did you mean' "$work/err")" "0"
+
 # 3: refused
 expect 3 "$ctl" get users alice
 expect 3 "$ctl" -o json get users alice
@@ -163,6 +170,7 @@ expect 1 "$ctl" get nothing bob
 contains "no store" "$err" "store create"
 expect 1 "$ctl" store info nothing
 expect 1 "$ctl" store drop nothing
+contains "drop of nothing" "$err" "sopctl store list"
 expect 1 "$ctl" -o ndjson get users bob
 same "not found as JSON" "$("$json" error code <"$work/err")" "NOT_FOUND"
 

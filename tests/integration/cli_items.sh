@@ -51,6 +51,17 @@ expect 0 "$ctl" del users alice bob -o json
 same "del counts" "$("$json" items <"$work/out")" "2"
 expect 1 "$ctl" get users alice
 
+# tables have no blanks at the ends of their lines, and no empty values are lost
+expect 0 "$ctl" scan users
+same "blanks at the end" "$(grep -c ' $' "$work/out")" "0"
+expect 0 "$ctl" store list
+same "blanks at the end" "$(grep -c ' $' "$work/out")" "0"
+expect 0 "$ctl" store info tags
+same "blanks at the end" "$(grep -c ' $' "$work/out")" "0"
+contains "a member without value" "$out" "description"
+expect 0 "$ctl" verify
+contains "one item is not many" "$out" "items 1, pages 1"
+
 # bytes that are not text
 expect 0 "$ctl" put users 00ff 80fe --encoding hex
 expect 0 "$ctl" get users 00ff --encoding hex -o json
