@@ -54,8 +54,11 @@ objdump -p "$work/shared" | grep -q 'NEEDED *libsop\.so\.0$' || fail "the exampl
 
 # shellcheck disable=SC2046
 "$compiler" -std=c11 -o "$work/static" "$source/examples/hello.c" \
-    $(pkg-config --cflags sop) "$libdir/libsop.a" $(pkg-config --libs libisal) -pthread
+    $(pkg-config --static --cflags --libs sop | sed s/-lsop/-l:libsop.a/)
 runs_well "$work/static"
+if objdump -p "$work/static" | grep -q 'NEEDED *libsop'; then
+    fail "the static example uses libsop.so"
+fi
 
 mkdir "$work/project"
 cp "$source/examples/hello.c" "$work/project/"
