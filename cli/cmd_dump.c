@@ -178,7 +178,7 @@ static int begin_file(struct dump *d)
     }
     d->to = fopen(d->part, "wb");
     if (d->to == NULL) {
-        return SOP_ERR_SYS(&d->ctl->err, IO, errno, "make '%s'", d->part);
+        return SOP_ERR_SYS(&d->ctl->err, INVALID, errno, "make '%s'", d->part);
     }
     return 0;
 }

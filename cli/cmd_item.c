@@ -31,7 +31,9 @@ static int put_stream(struct sop_ctl *ctl, struct sop_ctl_store *s,
             rc = sop_value_write(writer, (struct sop_slice){piece, got}, &ctl->err);
         }
         if (rc == 0 && ferror(from)) {
-            rc = SOP_ERR_SYS(&ctl->err, IO, errno, "read '%s'", name);
+            rc = errno == EISDIR
+                     ? SOP_ERR(&ctl->err, INVALID, "'%s' is a folder, not a file", name)
+                     : SOP_ERR_SYS(&ctl->err, IO, errno, "read '%s'", name);
         }
         if (rc == 0) {
             rc = sop_value_finish(&writer, &ctl->err);

@@ -241,8 +241,11 @@ static int open_file(struct sop_load *load)
         return SOP_ERR_SYS(&load->ctl->err, INVALID, errno, "open '%s'", name);
     }
     struct stat st;
-    if (fstat(fileno(load->from), &st) == 0 && S_ISREG(st.st_mode)) {
-        load->bytes_total = (uint64_t)st.st_size;
+    if (fstat(fileno(load->from), &st) == 0) {
+        if (S_ISDIR(st.st_mode)) {
+            return SOP_ERR(&load->ctl->err, INVALID, "'%s' is a folder, not a file", name);
+        }
+        load->bytes_total = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
     }
     if (args->given[OPT_ACKNOWLEDGED]) {
         load->acknowledged = fopen(args->text[OPT_ACKNOWLEDGED], "a");

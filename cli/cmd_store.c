@@ -156,8 +156,13 @@ int sop_ctl__store_info(void *context, const struct sop_args *args)
 int sop_ctl__store_change(void *context, const struct sop_args *args)
 {
     struct sop_ctl *ctl = context;
-    (void)args;
     struct sop_ctl_store s;
+    const bool *given = args->given;
+    if (!given[OPT_DESCRIPTION] && !given[OPT_CUSTOM] && !given[OPT_CACHE_PAGE] &&
+        !given[OPT_CACHE_VALUE] && !given[OPT_CACHE_INFO]) {
+        return SOP_ERR(&ctl->err, INVALID,
+                       "nothing to change; give --description, --custom or a cache time");
+    }
     int rc = sop_ctl__open_store(ctl, SOP_CTL_WRITE, &s);
     if (rc != 0) {
         return rc;

@@ -72,7 +72,8 @@ int main(int argc, char **argv)
     char message[256];
     int status = 0;
     if (!sop_args_parse(&args, &sop_ctl__program, argc, words, message, sizeof message)) {
-        if (strncmp(message, "--output wants", strlen("--output wants")) == 0) {
+        if (strncmp(message, "--output wants", strlen("--output wants")) == 0 &&
+            strpbrk(message, "./") != NULL) {
             size_t len = strlen(message);
             snprintf(message + len, sizeof message - len,
                      " (files are arguments: sopctl dump STORE [FILE])");

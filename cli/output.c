@@ -538,6 +538,10 @@ static const char *hint_of(const char *command, const struct sop_err *err)
     if (err->sys == EROFS) {
         return "the file system is mounted read-only: choose another or mount it for writing";
     }
+    if (err->code == SOP_ERR_IO) { /* here nothing is left to close */
+        return err->sys == ENOSPC ? "free space there and run the command again"
+                                  : "check the disk, then run the command again";
+    }
     if (err->code == SOP_ERR_NOT_A_DATABASE) {
         static const char *const makers[] = {"init", "restore", "doctor"};
         for (size_t i = 0; i < sizeof makers / sizeof makers[0]; i++) {

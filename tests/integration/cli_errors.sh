@@ -145,6 +145,19 @@ expect 3 "$ctl" store create "$(head -c 200 /dev/zero | tr '\0' n)"
 expect 2 "$ctl" store create odd --slot-length 3
 expect 2 "$ctl" store create odd --key int65
 
+# files of the user that cannot be: 2, and a hint that is for them
+expect 2 "$ctl" load users "$work"
+contains "load of a folder" "$err" "is a folder"
+expect 2 "$ctl" put users a --file "$work"
+contains "put of a folder" "$err" "is a folder"
+expect 2 "$ctl" dump users "$work/absent/file"
+contains "dump to nowhere" "$err" "No such file"
+expect 6 sh -c '"$1" dump users >/dev/full' sh "$ctl"
+contains "a full disk" "$err" "what to do: free space there"
+expect 2 "$ctl" store change users
+contains "nothing to change" "$err" "--description"
+same "a word is no file" "$("$ctl" scan users -o xml 2>&1 | grep -c 'files are')" "0"
+
 # a wrong key is shown as it was typed, with the place in it
 expect 0 "$ctl" store create facts --key int64,string
 expect 2 "$ctl" put facts 12x,name 1
