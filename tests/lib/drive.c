@@ -8,13 +8,17 @@
 #include <stdlib.h>
 
 #define POINTS_MAX 200000u
+/* Each stop leaves a member whose files a checkpoint has to look at: the end of the step moves
+ * away. After so many stops in a step one point more is left out between two. */
+#define STOPS_PER_SKIP 16
 
 struct course {
     struct drive *d;
     struct script_world w;
-    uint64_t *next; /* of each step: the first point that was not tried */
-    bool *done;     /* every point of it was */
-    size_t at;      /* step */
+    uint64_t *next;  /* of each step: the first point that was not tried */
+    uint64_t *stops; /* of each step */
+    bool *done;      /* every point of it was */
+    size_t at;       /* step */
     uint64_t n;
     uint64_t random;
     char context[200];
@@ -139,6 +143,7 @@ static bool settle(struct course *c, int rc, const struct sop_err *err, bool unk
     ck_assert_msg(rc == 0 || d->may(d, rc, what, stops), "%s: an answer %s (%s): %s",
                   c->context, sop_err_name(rc), stops ? "stopped" : "alive", err->text);
     d->stops += stops && what != SCRIPT_CLOSE;
+    c->stops[c->at] += stops;
     if (draw(c) % d->check_each == 0) {
         check_disk(c);
     }
@@ -219,7 +224,8 @@ static bool strike(struct course *c)
         return true;
     }
     d->points++;
-    c->next[c->at] = c->n + 1 + draw(c) % (d->skip_max + 1);
+    uint64_t skip_max = d->skip_max + c->stops[c->at] / STOPS_PER_SKIP;
+    c->next[c->at] = c->n + 1 + draw(c) % (skip_max + 1);
     if (rc != 0 && disk != NULL) {
         settle_open(c, rc, &err, disk);
         return false;
@@ -269,8 +275,10 @@ void drive_run(struct drive *d)
 {
     struct course c = {.d = d, .random = d->seed};
     c.next = calloc(d->script->steps_count, sizeof *c.next);
+    c.stops = calloc(d->script->steps_count, sizeof *c.stops);
     c.done = calloc(d->script->steps_count, sizeof *c.done);
     ck_assert_ptr_nonnull(c.next);
+    ck_assert_ptr_nonnull(c.stops);
     ck_assert_ptr_nonnull(c.done);
     bool all = false;
     for (d->passes = 0; !all && d->passes < d->passes_max; d->passes++) {
@@ -283,5 +291,6 @@ void drive_run(struct drive *d)
         sop_volume_destroy(d->sim);
     }
     free(c.next);
+    free(c.stops);
     free(c.done);
 }
