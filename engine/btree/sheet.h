@@ -47,6 +47,10 @@ struct sop_sheet {
     struct sop_slice prefix; /* common prefix of all keys; empty with a registered comparer */
     const uint64_t *heads;   /* native integers, 8-byte aligned */
     const uint32_t *offsets; /* count + 1 */
+    /* Where a head is to be expected if heads are spread evenly: (head - head_first) *
+     * head_rate items behind the first. head_rate 0: a few items, or no heads. */
+    uint64_t head_first;
+    double head_rate;
 };
 
 /* Verifies untrusted bytes entirely: sizes, CRCs, order of offsets, each cell's lengths.

@@ -524,11 +524,112 @@ START_TEST(separator_is_between_and_shortest)
 }
 END_TEST
 
+/* ---- where a search looks first ------------------------------------------------------------
+ */
+
+#define SPREAD_MOST 3000
+
+enum spread { EVEN, CLUSTERED, GROWING, TIED, EXTREME, SPREADS };
+
+static uint64_t spread_head(struct kit_rng *rng, enum spread how)
+{
+    uint64_t any = kit_next(rng);
+    switch (how) {
+    case CLUSTERED: /* two heaps far apart */
+        return (any & 1) != 0 ? any % 5000 : UINT64_MAX - any % 100000;
+    case GROWING: /* each power of two has as many */
+        return (any >> 6) >> (any & 63);
+    case TIED:
+        return (any % 7) << 40;
+    case EXTREME:
+        return any % 3 == 0 ? 0 : any % 3 == 1 ? UINT64_MAX : any;
+    default:
+        return any;
+    }
+}
+
+struct spread_key {
+    uint8_t bytes[10]; /* the head, and two more */
+};
+
+static int spread_cmp(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct spread_key));
+}
+
+static void spread_item(const void *arg, size_t i, struct sop_item *item)
+{
+    const struct spread_key *key = (const struct spread_key *)arg + i;
+    *item = (struct sop_item){.suffix = sop_slice(key->bytes, sizeof key->bytes)};
+}
+
+static void spread_key_of(struct spread_key *key, uint64_t head, uint16_t rest)
+{
+    for (size_t i = 0; i < 8; i++) {
+        key->bytes[i] = (uint8_t)(head >> (56 - 8 * i));
+    }
+    key->bytes[8] = (uint8_t)(rest >> 8);
+    key->bytes[9] = (uint8_t)rest;
+}
+
+START_TEST(seeks_find_their_place_however_keys_are_spread)
+{
+    static struct spread_key keys[SPREAD_MOST];
+    struct kit_rng rng = {.state = 17 + (uint64_t)_i};
+    for (int round = 0; round < 20; round++) {
+        size_t made = 2 + kit_next(&rng) % (SPREAD_MOST - 2);
+        for (size_t i = 0; i < made; i++) {
+            spread_key_of(&keys[i], spread_head(&rng, (enum spread)_i),
+                          (uint16_t)kit_next(&rng));
+        }
+        qsort(keys, made, sizeof *keys, spread_cmp);
+        size_t count = 1;
+        for (size_t i = 1; i < made; i++) {
+            if (spread_cmp(&keys[i], &keys[count - 1]) != 0) {
+                keys[count++] = keys[i];
+            }
+        }
+        struct sop_slice image;
+        struct sop_sheet sheet;
+        const struct sop_order *order = kit_order(KIT_MEMCMP);
+        ck_assert_int_eq(sop_sheet_make(order, &(struct sop_sheet_meta){.page = 1}, spread_item,
+                                        keys, count, &image, NULL),
+                         0);
+        ck_assert_int_eq(sop_sheet_check(image, order, &sheet, NULL), 0);
+        for (size_t i = 0; i < count; i++) {
+            bool exact = false;
+            struct sop_slice key = sop_slice(keys[i].bytes, sizeof keys[i].bytes);
+            ck_assert_uint_eq(sop_sheet_seek(&sheet, order, key, &exact), i);
+            ck_assert(exact);
+            key.len--; /* just before it */
+            uint32_t at = sop_sheet_seek(&sheet, order, key, &exact);
+            ck_assert(!exact && at <= i);
+            ck_assert(at == 0 || sop_sheet_cmp(&sheet, order, at - 1, key) < 0);
+            ck_assert(sop_sheet_cmp(&sheet, order, at, key) > 0);
+        }
+        for (int i = 0; i < 1000; i++) { /* and what is not there */
+            struct spread_key other;
+            bool exact = false;
+            spread_key_of(&other, spread_head(&rng, (enum spread)(i % SPREADS)),
+                          (uint16_t)kit_next(&rng));
+            struct sop_slice key = sop_slice(other.bytes, sizeof other.bytes);
+            uint32_t at = sop_sheet_seek(&sheet, order, key, &exact);
+            ck_assert(at == 0 || sop_sheet_cmp(&sheet, order, at - 1, key) < 0);
+            ck_assert(at == count ||
+                      (sop_sheet_cmp(&sheet, order, at, key) == 0 ? exact : !exact));
+            ck_assert(at == count || sop_sheet_cmp(&sheet, order, at, key) >= 0);
+        }
+        sop_free((void *)(uintptr_t)image.data);
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("sheet");
     tcase_set_timeout(tc, 0);
     tcase_add_test(tc, sheet_holds_and_finds_what_was_put_in);
+    tcase_add_loop_test(tc, seeks_find_their_place_however_keys_are_spread, 0, SPREADS);
     tcase_add_test(tc, zeros_at_the_end_of_keys_count);
     tcase_add_test(tc, prefix_is_that_of_the_keys);
     tcase_add_test(tc, empty_sheets_are_sheets);
