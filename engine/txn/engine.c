@@ -508,18 +508,24 @@ static int choose_manifest(const struct sop_engine_options *options,
     return 0;
 }
 
-/* Has an owner written a newer checkpoint since `names` were listed? Then what was missing may
- * just have been swept. */
-static bool moved_on(struct sop_volume *v, const struct sop_manifest_name *names, size_t count)
+/* Has an owner written a newer checkpoint since `names` were listed (SEALED)? Then what they
+ * name may have been swept. */
+static int moved_on(struct sop_volume *v, const struct sop_manifest_name *names, size_t count,
+                    struct sop_err *err)
 {
     struct sop_manifest_name *now = NULL;
     size_t now_count = 0;
-    if (sop_manifest_list(v, &now, &now_count, NULL) != 0) {
-        return false;
+    int rc = sop_manifest_list(v, &now, &now_count, err);
+    if (rc == 0 && now_count > 0 && (count == 0 || sop_lsn_cmp(names[0].lsn, now[0].lsn) < 0)) {
+        rc = SOP_ERR(err, SEALED, "a newer checkpoint was written meanwhile");
     }
-    bool moved = now_count > 0 && (count == 0 || sop_lsn_cmp(names[0].lsn, now[0].lsn) < 0);
     sop_free(now);
-    return moved;
+    return rc;
+}
+
+static bool may_be_swept(int rc)
+{
+    return rc == SOP_ERR_DATA_LOSS || rc == SOP_ERR_NOT_FOUND;
 }
 
 /* One try with the manifests that are there now. SEALED: look again. */
@@ -547,6 +553,11 @@ static int open_once(struct sop_engine **out, const struct sop_engine_options *o
     } else {
         rc = open_at(e, at < count ? &m : NULL, err);
     }
+    if (rc == 0 && !options->observer) {
+        /* The owner before may have gone on until it was sealed, or closed just now. Now that
+         * we have joined, it writes no checkpoint more that counts. */
+        rc = moved_on(options->volume, names, count, err);
+    }
     if (rc == 0 && at < count) {
         keep_manifests(e, &m, names, count);
     }
@@ -562,8 +573,7 @@ static int open_once(struct sop_engine **out, const struct sop_engine_options *o
             *err = damage;
         }
     }
-    if ((rc == SOP_ERR_DATA_LOSS || rc == SOP_ERR_NOT_FOUND) && options->observer &&
-        moved_on(options->volume, names, count)) {
+    if (may_be_swept(rc) && moved_on(options->volume, names, count, NULL) == SOP_ERR_SEALED) {
         rc = SOP_ERR_SEALED;
     }
     sop_free(names);

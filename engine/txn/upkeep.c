@@ -121,6 +121,16 @@ static bool of_later_member(const struct sop_engine *e, uint64_t member)
     return member > sop_chain_member(e->chain);
 }
 
+/* A checkpoint of another member that is newer than the newest one known here is not garbage
+ * before there is a newer one of our own: should ours turn out to be unusable, that one helps.
+ */
+static bool not_ours_to_judge(const struct sop_engine *e, uint64_t member, struct sop_lsn lsn)
+{
+    const struct sop_kept *k = &e->kept[0];
+    bool newer = !k->used || sop_lsn_cmp(k->manifest.point.lsn, lsn) < 0;
+    return of_later_member(e, member) || (newer && member != sop_chain_member(e->chain));
+}
+
 /* Nothing is swept by whoever has been relieved. */
 static int still_owner(struct sop_engine *e, struct sop_err *err)
 {
@@ -152,7 +162,8 @@ static int sweep_manifests(struct sop_engine *e, struct sop_err *err)
     size_t count = 0;
     int rc = sop_manifest_list(e->volume, &names, &count, err);
     for (size_t i = 0; i < count && rc == 0; i++) {
-        if (!kept_manifest(e, &names[i]) && !of_later_member(e, names[i].member)) {
+        if (!kept_manifest(e, &names[i]) &&
+            !not_ours_to_judge(e, names[i].member, names[i].lsn)) {
             rc = sop_manifest_unlink(e->volume, names[i].lsn, names[i].member, err);
             e->manifests_unsynced = true;
         }
@@ -216,7 +227,7 @@ static int list_add(struct list *l, const void *entry, struct sop_err *err)
 static int note_extent(void *arg, const struct sop_extent_ref *ref, struct sop_err *err)
 {
     struct list *l = arg;
-    return kept_extent(l->engine, ref) || of_later_member(l->engine, ref->member)
+    return kept_extent(l->engine, ref) || not_ours_to_judge(l->engine, ref->member, ref->lsn)
                ? 0
                : list_add(l, ref, err);
 }
