@@ -219,7 +219,13 @@ static struct leaf *locate(const struct sop_wset *w, struct sop_slice key, uint3
         return before ? w->first : w->last;
     }
     uint64_t head;
-    struct node *n = near_finger(w, key, &head) ? &w->finger->node : w->root;
+    struct node *n = &w->last->node; /* ascending keys end behind the last cell */
+    if (head_at(w, key, n->skip) > n->heads[n->count - 1]) {
+        *exact = false;
+        *at = n->count;
+        return w->last;
+    }
+    n = near_finger(w, key, &head) ? &w->finger->node : w->root;
     while (n->level != 0) {
         struct inner *inner = as_inner(n);
         n = inner->children[child_of(w, inner, key)];

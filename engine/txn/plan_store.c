@@ -7,6 +7,8 @@
 #include "engine/base/codec.h"
 #include "engine/base/limits.h"
 
+#define ITEM_BYTES 24u /* in a sheet, beside key, ride and value; roughly */
+
 /* ---- leaves --------------------------------------------------------------------------------
  */
 
@@ -33,9 +35,44 @@ static int count_of(struct sop_plan *p, struct sop_tree *tree, struct sop_plan_c
     return 0;
 }
 
+static int last_key_of_source(struct sop_pend *d, struct sop_buf *key, bool *any,
+                              struct sop_err *err)
+{
+    *any = false;
+    if (d->source == NULL) {
+        return 0;
+    }
+    struct sop_walk walk;
+    int rc = sop_version_walk(d->source, &d->tree->order, NULL, &walk, err);
+    if (rc == 0 && sop_walk_last(&walk)) {
+        struct sop_item item = sop_walk_item(&walk);
+        rc = sop_item_key(&item, key, err);
+        *any = true;
+    }
+    return rc;
+}
+
+/* Is the key greater than all keys of the page below the batch? Keys come in order: once one
+ * is, all are. */
+static int is_behind(struct sop_pend *d, struct sop_slice key, bool *behind,
+                     struct sop_err *err)
+{
+    if (*behind || d->source == NULL || d->source->items == 0) {
+        *behind = true;
+        return 0;
+    }
+    struct sop_buf last = {0};
+    bool any = false;
+    int rc = last_key_of_source(d, &last, &any, err);
+    *behind =
+        rc == 0 && (!any || sop_order_cmp(&d->tree->order, sop_buf_slice(&last), key) < 0);
+    sop_buf_fini(&last);
+    return rc;
+}
+
 /* Was the cell's key there at the head? Gives the place of its value if that lies in a pack. */
 static int resolve(struct sop_plan *p, struct sop_pend *d, const struct sop_cell *cell,
-                   bool *there, struct sop_place *old, struct sop_err *err)
+                   bool *behind, bool *there, struct sop_place *old, struct sop_err *err)
 {
     memset(old, 0, sizeof *old);
     if (cell->was != 0) {
@@ -46,11 +83,13 @@ static int resolve(struct sop_plan *p, struct sop_pend *d, const struct sop_cell
         return 0;
     }
     *there = false;
-    if (d->source == NULL) {
-        return 0;
+    /* Only the page at the right end is asked: elsewhere few keys would be behind. */
+    int rc = d->has_high ? 0 : is_behind(d, cell->key, behind, err);
+    if (rc != 0 || *behind || d->source == NULL) {
+        return rc;
     }
     struct sop_item item;
-    int rc = sop_version_find(d->source, &d->tree->order, cell->key, there, &item, err);
+    rc = sop_version_find(d->source, &d->tree->order, cell->key, there, &item, err);
     (void)p;
     if (rc == 0 && *there && item.kind == SOP_VALUE_PLACE) {
         if (item.value.len != SOP_PLACE_BYTES) {
@@ -63,11 +102,11 @@ static int resolve(struct sop_plan *p, struct sop_pend *d, const struct sop_cell
 
 /* Adds one cell to its leaf. */
 static int add_cell(struct sop_plan *p, struct sop_pend *d, const struct sop_cell *cell,
-                    struct sop_op_list *ops, struct sop_err *err)
+                    bool *behind, struct sop_op_list *ops, struct sop_err *err)
 {
     bool there = false;
     struct sop_place old;
-    int rc = resolve(p, d, cell, &there, &old, err);
+    int rc = resolve(p, d, cell, behind, &there, &old, err);
     if (rc != 0) {
         return rc;
     }
@@ -92,7 +131,7 @@ static int add_cell(struct sop_plan *p, struct sop_pend *d, const struct sop_cel
                         .txn = cell->flags,
                         .delta = (int8_t)((removes ? 0 : 1) - (there ? 1 : 0))};
     d->items += op.delta;
-    int64_t bytes = (int64_t)(cell->key.len + cell->ride.len + cell->value.len + 24);
+    int64_t bytes = (int64_t)(cell->key.len + cell->ride.len + cell->value.len + ITEM_BYTES);
     d->bytes_live += removes ? -bytes : bytes;
     return sop_op_list_add(ops, &op, err);
 }
@@ -156,11 +195,12 @@ static int group_leaves(struct sop_plan *p, struct sop_tree *tree, const struct 
             break;
         }
         ops.count = 0;
+        bool behind = false;
         int64_t before = d->items;
         while (cell != NULL && rc == 0 &&
                (!d->has_high || sop_order_cmp(&tree->order, cell->key, d->high) < 0)) {
             if (cell->change != SOP_CHANGE_NOTHING) {
-                rc = add_cell(p, d, cell, &ops, err);
+                rc = add_cell(p, d, cell, &behind, &ops, err);
             }
             cell = sop_wset_next(&cursor);
         }
@@ -188,53 +228,33 @@ struct split {
     uint64_t bytes_most;
 };
 
-/* Is everything new at the right end of the tree? Then parts are filled to the brim. */
-static bool appends(const struct sop_pend *d, const struct sop_slice *last_before)
+/* Is everything new at the right end of the tree? Then parts are filled to the brim. *last: the
+ * page's greatest key before the batch. */
+static int appends(struct sop_pend *d, struct sop_buf *last, bool *yes, struct sop_err *err)
 {
-    return !d->has_high && d->ops_count > 0 && d->ops[0].delta > 0 &&
-           (last_before == NULL ||
-            sop_order_cmp(&d->tree->order, *last_before, d->ops[0].key) < 0);
-}
-
-static int last_key_of_source(struct sop_pend *d, struct sop_buf *key, bool *any,
-                              struct sop_err *err)
-{
-    *any = false;
-    if (d->source == NULL) {
-        return 0;
-    }
-    struct sop_walk walk;
-    int rc = sop_version_walk(d->source, &d->tree->order, NULL, &walk, err);
-    if (rc == 0 && sop_walk_last(&walk)) {
-        struct sop_item item = sop_walk_item(&walk);
-        rc = sop_item_key(&item, key, err);
-        *any = true;
+    bool any = false;
+    *yes = !d->has_high && d->ops_count > 0 && d->ops[0].delta > 0;
+    int rc = *yes ? last_key_of_source(d, last, &any, err) : 0;
+    if (rc == 0 && any) {
+        *yes = sop_order_cmp(&d->tree->order, sop_buf_slice(last), d->ops[0].key) < 0;
     }
     return rc;
 }
 
-static int size_parts(struct sop_pend *d, uint64_t items, uint64_t bytes, struct split *out,
-                      struct sop_err *err)
+static struct split size_parts(const struct sop_pend *d, bool full, uint64_t items,
+                               uint64_t bytes)
 {
     uint64_t slots = sop_plan__slots(d);
-    struct sop_buf last = {0};
-    bool any = false;
-    int rc = last_key_of_source(d, &last, &any, err);
-    struct sop_slice slice = sop_buf_slice(&last);
-    bool full = rc == 0 && appends(d, any ? &slice : NULL);
-    sop_buf_fini(&last);
     if (full) {
-        *out = (struct split){.items_most = slots, .bytes_most = SOP_PAGE_BYTES_SOFT};
-        return 0;
+        return (struct split){.items_most = slots, .bytes_most = SOP_PAGE_BYTES_SOFT};
     }
     uint64_t fill = slots * 7 / 10 > 0 ? slots * 7 / 10 : 1;
     uint64_t by_items = items > slots ? (items + fill - 1) / fill : 1;
     uint64_t by_bytes =
         bytes > SOP_PAGE_BYTES_SOFT ? bytes / (SOP_PAGE_BYTES_SOFT * 7ull / 10) + 1 : 1;
     uint64_t parts = by_items > by_bytes ? by_items : by_bytes;
-    out->items_most = (items + parts - 1) / parts;
-    out->bytes_most = bytes / parts + 1;
-    return rc;
+    return (struct split){.items_most = (items + parts - 1) / parts,
+                          .bytes_most = bytes / parts + 1};
 }
 
 /* Items that a page may hold. Inner pages of stores with few items a page hold more, or a path
@@ -327,26 +347,19 @@ static struct sop_item content_item(const struct content *c)
 
 static size_t item_bytes(const struct sop_item *item)
 {
-    return item->prefix.len + item->suffix.len + item->ride.len + item->value.len + 24;
+    return item->prefix.len + item->suffix.len + item->ride.len + item->value.len + ITEM_BYTES;
 }
 
-/* Where a page that begins with `item` begins, after one that ends with `before`; in the arena.
+/* Where a page begins whose first key is `right`, after one whose last is `left`; in the arena.
  */
-static int part_low(struct sop_plan *p, const struct sop_pend *d, const struct sop_item *before,
-                    const struct sop_item *item, struct sop_slice *low, struct sop_err *err)
+static int part_low(struct sop_plan *p, const struct sop_pend *d, struct sop_slice left,
+                    struct sop_slice right, struct sop_slice *low, struct sop_err *err)
 {
-    struct sop_slice left;
-    struct sop_slice right;
-    int rc = sop_plan__key(p, item, &right, err);
-    if (rc != 0 || d->level > 0) { /* an inner page begins with the key of its first child */
-        *low = right;
-        return rc;
+    if (d->level > 0) { /* an inner page begins with the key of its first child */
+        return sop_arena_copy(&p->arena, right, low, err);
     }
     struct sop_buf separator = {0};
-    rc = sop_plan__key(p, before, &left, err);
-    if (rc == 0) {
-        rc = sop_separator(&d->tree->order, left, right, &separator, err);
-    }
+    int rc = sop_separator(&d->tree->order, left, right, &separator, err);
     if (rc == 0) {
         rc = sop_arena_copy(&p->arena, sop_buf_slice(&separator), low, err);
     }
@@ -370,7 +383,15 @@ static int cut(struct sop_plan *p, struct sop_pend *d, struct content *content,
         size_t more = item_bytes(&item);
         if (items >= size->items_most || (items > 0 && bytes + more > size->bytes_most)) {
             struct sop_slice at;
-            rc = part_low(p, d, &before, &item, &at, err);
+            struct sop_slice left;
+            struct sop_slice right;
+            rc = sop_plan__key(p, &before, &left, err);
+            if (rc == 0) {
+                rc = sop_plan__key(p, &item, &right, err);
+            }
+            if (rc == 0) {
+                rc = part_low(p, d, left, right, &at, err);
+            }
             while (rc == 0 && op < d->ops_count &&
                    sop_order_cmp(&d->tree->order, d->ops[op].key, at) < 0) {
                 op++;
@@ -390,6 +411,43 @@ static int cut(struct sop_plan *p, struct sop_pend *d, struct content *content,
     if (rc == 0) {
         rc = add_part(p, d, low, d->high, d->has_high, op_first, d->ops_count, items, bytes,
                       parts, err);
+    }
+    return rc;
+}
+
+/* The same for a page at the right end with nothing but new items behind its own: it keeps its
+ * items and takes what it has room for; the rest goes to pages that hold nothing else. Nothing
+ * below need be read. `last` is the page's greatest key before the batch. */
+static int cut_append(struct sop_plan *p, struct sop_pend *d, struct sop_slice last,
+                      struct sop_pend_list *parts, struct sop_err *err)
+{
+    uint64_t slots = sop_plan__slots(d);
+    uint64_t items = d->source->items;
+    uint64_t bytes = d->source->bytes_live;
+    struct sop_slice low = d->low;
+    size_t first = 0;
+    int rc = 0;
+    for (size_t i = 0; i <= d->ops_count && rc == 0; i++) {
+        bool end = i == d->ops_count;
+        const struct sop_op *op = end ? NULL : &d->ops[i];
+        size_t more = end ? 0 : op->key.len + op->ride.len + op->value.len + ITEM_BYTES;
+        if (end || items >= slots || (items > 0 && bytes + more > SOP_PAGE_BYTES_SOFT)) {
+            struct sop_slice at = {NULL, 0};
+            rc = end ? 0 : part_low(p, d, i > 0 ? d->ops[i - 1].key : last, op->key, &at, err);
+            if (rc == 0) {
+                rc = add_part(p, d, low, at, !end, first, i, items, bytes, parts, err);
+            }
+            if (rc == 0 && parts->count > 1) {
+                parts->at[parts->count - 1]->source = NULL;
+                parts->at[parts->count - 1]->source_page = 0;
+            }
+            low = at;
+            first = i;
+            items = 0;
+            bytes = 0;
+        }
+        items++;
+        bytes += more;
     }
     return rc;
 }
@@ -456,17 +514,10 @@ static int grow_root(struct sop_plan *p, struct sop_tree *tree, struct sop_pend_
     return rc;
 }
 
-/* Splits d if it is over its limits. parts gets what stands for it (d itself if not split);
- * *root is set when the root grew. */
-static int split(struct sop_plan *p, struct sop_pend *d, struct sop_pend_list *out,
-                 struct sop_op_list *above, struct sop_pend **root, struct sop_err *err)
+/* Cuts a page by walking all of it. No parts: it is not over its limits after all. */
+static int cut_whole(struct sop_plan *p, struct sop_pend *d, bool full,
+                     struct sop_pend_list *parts, struct sop_err *err)
 {
-    struct sop_tree *tree = d->tree;
-    uint64_t slots = sop_plan__slots(d);
-    if (d->items <= (int64_t)slots &&
-        (d->bytes_live <= (int64_t)SOP_PAGE_BYTES_SOFT || d->items < 2)) {
-        return sop_pend_list_add(out, d, err);
-    }
     struct content content;
     int rc = content_init(p, d, &content, err);
     uint64_t items = 0;
@@ -484,46 +535,71 @@ static int split(struct sop_plan *p, struct sop_pend *d, struct sop_pend_list *o
         return rc;
     }
     d->bytes_live = (int64_t)bytes; /* the estimate may have been far too high */
-    if (items <= slots && bytes <= SOP_PAGE_BYTES_SOFT) {
-        sop_plan__unstack(p, d);
-        return sop_pend_list_add(out, d, err);
+    if (items <= sop_plan__slots(d) && bytes <= SOP_PAGE_BYTES_SOFT) {
+        return 0;
     }
-    struct split size;
-    struct sop_pend_list parts = {0};
-    rc = size_parts(d, items, bytes, &size, err);
-    if (rc == 0) {
-        rc = cut(p, d, &content, &size, &parts, err);
-    }
-    if (rc == 0 && parts.count == 1) { /* one huge item, or none fits better */
-        forget_pend(p, parts.at[0]);
-        sop_plan__unstack(p, d);
-        rc = sop_pend_list_add(out, d, err);
-        goto done;
-    }
-    if (rc == 0 && d->page == tree->root) {
-        rc = grow_root(p, tree, &parts, root, err);
-    }
-    for (size_t i = 0; i < parts.count && rc == 0; i++) {
+    struct split size = size_parts(d, full, items, bytes);
+    return cut(p, d, &content, &size, parts, err);
+}
+
+/* The parts stand for d; those that are new get page ids and separators. */
+static int place_parts(struct sop_plan *p, struct sop_pend *d, struct sop_pend_list *parts,
+                       struct sop_pend_list *out, struct sop_op_list *above,
+                       struct sop_pend **root, struct sop_err *err)
+{
+    struct sop_tree *tree = d->tree;
+    int rc = d->page == tree->root ? grow_root(p, tree, parts, root, err) : 0;
+    for (size_t i = 0; i < parts->count && rc == 0; i++) {
         struct sop_op op;
         if (d->page != tree->root && i == 0) {
-            parts.at[i]->page = d->page;
+            parts->at[i]->page = d->page;
         } else if (d->page != tree->root) {
-            rc = sop_plan__page_id(p, tree, &parts.at[i]->page, err);
+            rc = sop_plan__page_id(p, tree, &parts->at[i]->page, err);
             if (rc == 0) {
-                rc = child_op(p, parts.at[i]->low, parts.at[i]->page, &op, err);
+                rc = child_op(p, parts->at[i]->low, parts->at[i]->page, &op, err);
             }
             if (rc == 0) {
                 rc = sop_op_list_add(above, &op, err);
             }
         }
         if (rc == 0) {
-            rc = sop_pend_list_add(out, parts.at[i], err);
+            rc = sop_pend_list_add(out, parts->at[i], err);
         }
     }
     if (rc == 0) {
         forget_pend(p, d);
     }
-done:
+    return rc;
+}
+
+/* Splits d if it is over its limits. parts gets what stands for it (d itself if not split);
+ * *root is set when the root grew. */
+static int split(struct sop_plan *p, struct sop_pend *d, struct sop_pend_list *out,
+                 struct sop_op_list *above, struct sop_pend **root, struct sop_err *err)
+{
+    if (d->items <= (int64_t)sop_plan__slots(d) &&
+        (d->bytes_live <= (int64_t)SOP_PAGE_BYTES_SOFT || d->items < 2)) {
+        return sop_pend_list_add(out, d, err);
+    }
+    struct sop_pend_list parts = {0};
+    struct sop_buf last = {0};
+    bool full = false;
+    int rc = appends(d, &last, &full, err);
+    if (rc == 0) {
+        rc = full && d->source != NULL && d->source->items > 0
+                 ? cut_append(p, d, sop_buf_slice(&last), &parts, err)
+                 : cut_whole(p, d, full, &parts, err);
+    }
+    if (rc == 0 && parts.count > 1) {
+        rc = place_parts(p, d, &parts, out, above, root, err);
+    } else if (rc == 0) { /* one huge item, or none fits better */
+        if (parts.count == 1) {
+            forget_pend(p, parts.at[0]);
+        }
+        sop_plan__unstack(p, d);
+        rc = sop_pend_list_add(out, d, err);
+    }
+    sop_buf_fini(&last);
     sop_free(parts.at);
     return rc;
 }
