@@ -344,8 +344,11 @@ int sop_pages_items(struct sop_pages *p, uint64_t page, uint64_t moment, uint32_
     if (v == NULL) {
         struct sop_handle h;
         rc = p->handle(p->arg, page, &h, err);
-        *items = h.items;
-        return rc;
+        v = atomic_load_explicit(&frame->newest, memory_order_acquire);
+        if (rc != 0 || v == NULL) { /* else: changed meanwhile, and perhaps folded since */
+            *items = h.items;
+            return rc;
+        }
     }
     while (v != NULL && v->at > moment) {
         v = atomic_load_explicit(&v->older, memory_order_acquire);
