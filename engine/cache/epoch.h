@@ -45,7 +45,9 @@ void sop_epoch_give(struct sop_epochs *e, struct sop_epoch_slot *slot);
 static inline void sop_epoch_enter(struct sop_epochs *e, struct sop_epoch_slot *slot)
 {
     if (slot->depth++ == 0) {
-        uint64_t now = atomic_load_explicit(&e->now, memory_order_relaxed);
+        /* acquire: who sees the clock moved on since something was unlinked, sees it unlinked
+         */
+        uint64_t now = atomic_load_explicit(&e->now, memory_order_acquire);
         /* seq_cst: the mark is visible before any shared pointer is loaded */
         atomic_exchange_explicit(&slot->entered, now, memory_order_seq_cst);
     }
