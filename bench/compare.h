@@ -142,6 +142,7 @@ struct bench_row_info {
     const char *peer;
     enum bench_bound bound;
     double bound_bar;
+    double read_bar, write_bar; /* most bytes of one operation by the thriftiest peer's */
 };
 extern const struct bench_row_info bench_rows[BENCH_ROWS];
 extern const char *const bench_units[BENCH_UNITS];
@@ -234,6 +235,8 @@ void bench_done(struct bench_task *task, struct bench_timing *t, uint64_t amount
 /* As bench_done() after writes: lets the engine come to rest and charges what it writes. */
 int bench_done_writing(struct bench_task *task, struct bench_timing *t, uint64_t amount,
                        bool verified);
+/* Waits until the process does nothing any more: merges and the like run in the background. */
+void bench_rest(void);
 static inline bool bench_more(const struct bench_worker *w, uint64_t now)
 {
     return w->ops < w->ops_most && now - w->begin_ns < w->ns_most;
@@ -280,6 +283,9 @@ struct bench_verdict {
     double peer_rate;
     double peer_ratio, bound_ratio; /* above 1: SOP is ahead; 0 = not known */
     double cpu_ratio; /* the same of the CPU time for the same amount, with the peer */
+    /* Bytes of one operation by those of the peer that needs least; 0 = not known. Written ones
+     * are those of the device, so they decide nothing: others may write, too. */
+    double read_ratio, write_ratio;
     bool has_bar, pass;
 };
 struct bench_report {

@@ -15,6 +15,30 @@
 #define POLL_MASK    31 /* how often the bytes that were read are looked at */
 #define OPEN_CHECKED 100
 
+/* Loads in a process of its own, so that the memory it took is not counted for what follows; it
+ * closes the database, or ends as if killed. */
+static int load_elsewhere(struct bench_task *task, uint64_t count, size_t commit, bool closes)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        int rc = bench_task_open(task);
+        rc = rc == 0 ? bench_load_only(task, count, commit) : rc;
+        if (rc == 0 && closes) {
+            rc = task->engine->settle != NULL ? task->engine->settle(task->db) : 0;
+            bench_rest();
+            rc = rc == 0 ? bench_task_close(task) : rc;
+        }
+        _exit(rc == 0 ? 0 : 1);
+    }
+    int status = 1;
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    task->setup.create = false;
+    return child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0
+               ? 0
+               : bench_fail("%s: loading failed", task->engine->name);
+}
+
 /* ---- cold reads ---------------------------------------------------------------------------
  * The engine's own cache is a tenth of the data, and the system's cache of its files is held to
  * as much again: it is emptied whenever so many bytes were read. */
@@ -51,11 +75,7 @@ int bench_cold(struct bench_task *task)
         return 0;
     }
     struct bench_timing *t = malloc(sizeof *t);
-    int rc = t != NULL ? bench_task_open(task) : -1;
-    if (rc == 0) {
-        rc = bench_load(task, BENCH_ROWS, task->keys.items, COMMIT_LARGE, false);
-    }
-    rc = rc == 0 ? bench_task_close(task) : rc;
+    int rc = t != NULL ? load_elsewhere(task, task->keys.items, COMMIT_LARGE, true) : -1;
     uint64_t cache = task->setup.data_bytes / COLD_PART;
     task->setup.cache_bytes = cache < COLD_LEAST ? COLD_LEAST : cache;
     task->setup.cold = true;
@@ -79,24 +99,6 @@ int bench_cold(struct bench_task *task)
 
 /* ---- opening ---------------------------------------------------------------------------- */
 
-/* Writes the history in a process that ends without closing anything. */
-static int write_history(struct bench_task *task, uint64_t count)
-{
-    pid_t child = fork();
-    if (child == 0) {
-        int rc = bench_task_open(task);
-        rc = rc == 0 ? bench_load_only(task, count, COMMIT_OPEN) : rc;
-        _exit(rc == 0 ? 0 : 1);
-    }
-    int status = 1;
-    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    task->setup.create = false;
-    return child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0
-               ? 0
-               : bench_fail("%s: writing the history failed", task->engine->name);
-}
-
 static int look(struct bench_worker *w)
 {
     const struct bench_engine *e = w->task->engine;
@@ -116,7 +118,7 @@ static int look(struct bench_worker *w)
 static int open_after(struct bench_task *task, enum bench_row row, uint64_t count,
                       struct bench_timing *t)
 {
-    int rc = write_history(task, count);
+    int rc = load_elsewhere(task, count, COMMIT_OPEN, false);
     memset(t, 0, sizeof *t);
     t->row = row;
     t->ops = 1;

@@ -58,6 +58,14 @@ static json_t *row_json(const struct bench_report *report, enum bench_row row)
         json_object_set_new(j, "bound", json_string(bench_bound_names[info->bound]));
         json_object_set_new(j, "bound_ratio", json_real(v.bound_ratio));
     }
+    if (v.read_ratio > 0) {
+        json_object_set_new(j, "read_ratio", json_real(v.read_ratio));
+        json_object_set_new(j, "read_bar", json_real(info->read_bar));
+    }
+    if (v.write_ratio > 0) {
+        json_object_set_new(j, "device_written_ratio", json_real(v.write_ratio));
+        json_object_set_new(j, "device_written_bar", json_real(info->write_bar));
+    }
     if (info->peer_bar > 0) {
         json_object_set_new(j, "peer_bar", json_real(info->peer_bar));
     }
@@ -75,6 +83,12 @@ static json_t *engine_json(const struct bench_plan *plan, const struct bench_eng
     struct bench_setup s = {.durable = true, .cache_bytes = plan->cache_bytes};
     json_t *j = json_pack("{s:s, s:b, s:s, s:s}", "name", e->name, "bound", (int)e->bound,
                           "version", e->version(), "durable", e->describe(&s));
+    s.ordered = true;
+    json_object_set_new(j, "ordered", json_string(e->describe(&s)));
+    s.ordered = false;
+    s.cold = true;
+    json_object_set_new(j, "cold", json_string(e->describe(&s)));
+    s.cold = false;
     s.durable = false;
     json_object_set_new(j, "relaxed", json_string(e->describe(&s)));
     return j;

@@ -67,10 +67,25 @@ static void print_verdict(const struct bench_report *report, enum bench_row row)
             printf(" (bar %.2f)", info->bound_bar);
         }
     }
+    if (v.read_ratio > 0) {
+        printf("  reads %.2f x the bytes of the thriftiest (most %.2f)", v.read_ratio,
+               info->read_bar);
+    }
+    if (v.write_ratio > 0) {
+        printf("  device: %.2f x the bytes of the thriftiest (most %.2f; not judged)",
+               v.write_ratio, info->write_bar);
+    }
     if (v.has_bar) {
         printf("  %s", v.pass ? "PASS" : "below");
     }
     printf("\n");
+}
+
+static void print_other(const char *when, const char *settings, const char *usual)
+{
+    if (settings != usual) {
+        printf("      %s: %s\n", when, settings);
+    }
 }
 
 static void print_settings(const struct bench_report *report)
@@ -85,8 +100,14 @@ static void print_settings(const struct bench_report *report)
         const struct bench_engine *e = plan->engines[i];
         struct bench_setup s = {.durable = true, .cache_bytes = plan->cache_bytes};
         printf("  %s%s %s: %s\n", e->bound ? "=" : "", e->name, e->version(), e->describe(&s));
-        s.durable = false;
-        printf("      relaxed: %s\n", e->describe(&s));
+        const char *usual = e->describe(&s);
+        struct bench_setup ordered = s, cold = s, relaxed = s;
+        ordered.ordered = true;
+        cold.cold = true;
+        relaxed.durable = false;
+        print_other("loads in key order", e->describe(&ordered), usual);
+        print_other("cold reads", e->describe(&cold), usual);
+        print_other("relaxed", e->describe(&relaxed), usual);
     }
     for (size_t i = 0; i < bench_known_count; i++) {
         if (!bench_known[i].built) {

@@ -183,8 +183,7 @@ void bench_done(struct bench_task *task, struct bench_timing *t, uint64_t amount
     };
 }
 
-/* Waits until the process does nothing any more: merges and the like run in the background. */
-static void rest(void)
+void bench_rest(void)
 {
     struct bench_meter m;
     bench_meter_read(&m, "/");
@@ -202,7 +201,7 @@ int bench_done_writing(struct bench_task *task, struct bench_timing *t, uint64_t
                        bool verified)
 {
     int rc = task->engine->settle != NULL ? task->engine->settle(task->db) : 0;
-    rest();
+    bench_rest();
     bench_done(task, t, amount, verified);
     return rc == 0 ? 0 : bench_fail("%s: settling failed", task->engine->name);
 }

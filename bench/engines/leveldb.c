@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define MEMTABLE_BYTES (64u << 20)
+#define MEMTABLE_PART  8 /* of the cache, when cold */
 #define TABLE_BYTES    (16u << 20)
 #define BLOOM_BITS     10
 
@@ -64,7 +65,9 @@ static int open_db(void **out, const struct bench_setup *s)
     leveldb_options_set_cache(db->options, db->cache);
     leveldb_options_set_filter_policy(db->options, db->filter);
     leveldb_options_set_create_if_missing(db->options, s->create);
-    leveldb_options_set_write_buffer_size(db->options, MEMTABLE_BYTES);
+    /* With little memory the memtable is small, too. */
+    leveldb_options_set_write_buffer_size(db->options, s->cold ? s->cache_bytes / MEMTABLE_PART
+                                                               : MEMTABLE_BYTES);
     leveldb_options_set_max_file_size(db->options, TABLE_BYTES);
     leveldb_options_set_compression(db->options, leveldb_no_compression);
     db->write = leveldb_writeoptions_create();

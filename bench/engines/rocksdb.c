@@ -7,6 +7,7 @@
 
 #define MEMTABLE_BYTES  (64u << 20)
 #define MEMTABLES       3
+#define MEMTABLE_PART   8 /* of the cache, when cold */
 #define BLOOM_BITS      10
 #define BLOB_FROM_BYTES (16u << 10)
 #define MANY            128 /* keys of one call */
@@ -51,7 +52,9 @@ static const char *version(void)
 
 static const char *describe(const struct bench_setup *s)
 {
-    return s->durable
+    return s->cold
+               ? "as durable, memtables an eighth of the cache, files opened for random access"
+           : s->durable
                ? "WriteBatch, sync=true (not isolated), memtables 3 x 64M, LRU cache, bloom 10 "
                  "bits, no compression, blobs from 16K, 2 background jobs, pinned and batched "
                  "gets"
@@ -69,7 +72,9 @@ static void configure(struct db *db, const struct bench_setup *s)
     rocksdb_block_based_options_set_format_version(db->table, 5);
     rocksdb_options_set_block_based_table_factory(o, db->table);
     rocksdb_options_set_create_if_missing(o, s->create);
-    rocksdb_options_set_write_buffer_size(o, MEMTABLE_BYTES);
+    /* With little memory the memtables are small, too. */
+    rocksdb_options_set_write_buffer_size(o, s->cold ? s->cache_bytes / MEMTABLE_PART
+                                                     : MEMTABLE_BYTES);
     rocksdb_options_set_max_write_buffer_number(o, MEMTABLES);
     rocksdb_options_set_max_background_jobs(o, 2);
     rocksdb_options_set_compression(o, rocksdb_no_compression);

@@ -24,6 +24,8 @@ same "items" "$(query items)" "2000"
 for ((i = 0; i < rows; i++)); do
     id=$(query rows $i id)
     same "$id is verified" "$(query rows $i engines sop verified)" "true"
+    verified=$(query rows $i engines memory verified)
+    same "$id of the bound is verified, if it is there" "${verified:-true}" "true"
     checks=$((checks + 1))
     query rows $i engines sop rate | grep -qE '^[0-9]*\.?[0-9]*[1-9]' || fail "$id has no rate"
     for member in p50_ns p99_ns cpu_seconds written_bytes settled_bytes file_bytes peak_bytes least most; do
