@@ -110,6 +110,10 @@ void *sop_arena__more(struct sop_arena *arena, size_t bytes)
 int sop_arena_copy(struct sop_arena *arena, struct sop_slice from, struct sop_slice *to,
                    struct sop_err *err)
 {
+    if (from.len == 0) {
+        *to = sop_slice("", 0);
+        return 0;
+    }
     uint8_t *copy = sop_arena_alloc(arena, from.len);
     if (copy == NULL) {
         return SOP_ERR(err, NOMEM, "copy %zu bytes: %zu of a budget of %zu bytes are held",

@@ -32,13 +32,18 @@ static int check_txn(struct sop_txn *t, struct sop_err *err)
     return t->mode == SOP_NO_CHECK ? sop_engine_renew(t, err) : 0;
 }
 
+static int check_mode(const struct sop_txn *t, struct sop_err *err)
+{
+    return t->mode == SOP_WRITE
+               ? 0
+               : SOP_ERR(err, READ_ONLY,
+                         "the transaction only reads; begin one with SOP_WRITE");
+}
+
 static int check_write(struct sop_txn *t, struct sop_err *err)
 {
     int rc = check_txn(t, err);
-    if (rc == 0 && t->mode != SOP_WRITE) {
-        rc = SOP_ERR(err, READ_ONLY, "the transaction only reads; begin one with SOP_WRITE");
-    }
-    return rc;
+    return rc == 0 ? check_mode(t, err) : rc;
 }
 
 /* UTF-8 without overlong forms or surrogates, and no control characters. */
@@ -145,7 +150,7 @@ int sop_store__check(struct sop_store *s, struct sop_err *err)
 int sop_store__writable(struct sop_store *s, struct sop_err *err)
 {
     int rc = sop_store__check(s, err);
-    return rc == 0 ? check_write(s->txn, err) : rc;
+    return rc == 0 ? check_mode(s->txn, err) : rc;
 }
 
 /* ---- handles -------------------------------------------------------------------------------

@@ -273,6 +273,32 @@ struct sop_item_id sop_txn_item_id(struct sop_txn *t)
     return id;
 }
 
+/* A key was not found in the last leaf. Is it greater than all? Whoever loads in key order asks
+ * for keys behind the last one again and again, and need not go down the tree for them. Asked
+ * for one in 256 such keys: others may be loaded in no order. */
+static int note_behind(struct sop_txn *t, struct sop_access *a, struct sop_version *leaf,
+                       struct sop_slice key, struct sop_err *err)
+{
+    if (a->misses++ != 0) {
+        return 0;
+    }
+    struct sop_walk walk;
+    struct sop_buf last = {0};
+    int rc = sop_version_walk(leaf, &a->tree->order, NULL, &walk, err);
+    bool any = rc == 0 && sop_walk_last(&walk);
+    if (any) {
+        struct sop_item item = sop_walk_item(&walk);
+        rc = sop_item_key(&item, &last, err);
+    }
+    if (rc == 0 && (!any || sop_order_cmp(&a->tree->order, sop_buf_slice(&last), key) < 0)) {
+        struct sop_slice from = any || leaf->low.len > 0 ? key : sop_slice(NULL, 0);
+        rc = sop_arena_copy(&t->arena, from, &a->behind, err);
+        a->knows_behind = rc == 0;
+    }
+    sop_buf_fini(&last);
+    return rc;
+}
+
 int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
                  struct sop_cell **cell, bool *found, struct sop_item *item,
                  struct sop_err *err)
@@ -282,7 +308,16 @@ int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
     if (a->created || *cell != NULL) {
         return 0;
     }
-    return sop_tree_find(&t->engine->pages, a->tree, t->moment, key, found, item, NULL, err);
+    if (a->knows_behind &&
+        (a->behind.len == 0 || sop_order_cmp(&a->tree->order, key, a->behind) >= 0)) {
+        return 0;
+    }
+    struct sop_version *leaf = NULL;
+    int rc = sop_tree_find(&t->engine->pages, a->tree, t->moment, key, found, item, &leaf, err);
+    if (rc == 0 && !*found && !leaf->has_high && t->mode == SOP_WRITE) {
+        rc = note_behind(t, a, leaf, key, err);
+    }
+    return rc;
 }
 
 /* Copies what the caller lent; nothing is changed before all is copied. */

@@ -28,12 +28,15 @@ struct sop_access {
     size_t points_count, points_cap;
     struct sop_read_range *ranges; /* heap array */
     size_t ranges_count, ranges_cap;
-    bool read_count;       /* the exact number of items was read */
-    bool read_all;         /* every key counts as read (a read could not be noted) */
-    bool created;          /* by this transaction: no other can see it */
-    bool dropped;          /* by this transaction */
-    int64_t delta;         /* items that the changes add, as far as known */
-    struct sop_slice info; /* created: the catalog's record; arena */
+    bool read_count;   /* the exact number of items was read */
+    bool read_all;     /* every key counts as read (a read could not be noted) */
+    bool created;      /* by this transaction: no other can see it */
+    bool dropped;      /* by this transaction */
+    bool knows_behind; /* no key >= behind is in the snapshot; an empty one: none at all */
+    uint8_t misses;    /* at the right end, since that was last tried to be found out */
+    struct sop_slice behind; /* arena */
+    int64_t delta;           /* items that the changes add, as far as known */
+    struct sop_slice info;   /* created: the catalog's record; arena */
 };
 
 enum sop_txn_state { SOP_TXN_OPEN = 1, SOP_TXN_PREPARED = 2, SOP_TXN_ENDED = 3 };
