@@ -18,8 +18,14 @@ contains "an option of others" "$err" "does not take --limit"
 expect 2 "$ctl" scan users --limit many
 expect 2 "$ctl" scan users --limit
 expect 2 "$ctl" scan users --output xml
+expect 2 "$ctl" scn users
+contains "a short word with a slip" "$err" "did you mean scan"
 expect 2 "$ctl" store
-expect 2 "$ctl" store made
+contains "the words after the first" "$err" "after 'store' comes one of: create, list, info, change, drop"
+expect 2 "$ctl" store lst
+contains "a misspelt second word" "$err" "did you mean store list"
+expect 2 "$ctl" store frobnicate
+contains "a second word that is none" "$err" "no command 'store frobnicate'; after 'store' comes one of: create"
 expect 2 env -u SOP_DB "$ctl" get users alice
 contains "no database named" "$err" "SOP_DB"
 expect 2 "$ctl" stats "$work" --db "$work"
@@ -93,6 +99,9 @@ expect 3 "$ctl" init "$work/absent/below"
 contains "init below nothing" "$err" "make that folder first"
 expect 3 "$ctl" init "$work/odd"
 expect 0 "$ctl" init "$work/empty"
+expect 3 "$ctl" backup "$work/absent/below" --db "$work/empty"
+contains "backup below nothing" "$err" "make that folder first"
+same "no advice to make a database" "$(grep -c 'sopctl init' "$work/err")" "0"
 expect 3 "$ctl" doctor "$work/absent"
 contains "doctor of nothing" "$err" "there is no folder"
 expect 3 "$ctl" doctor "$work/text"
@@ -152,6 +161,7 @@ expect 2 "$ctl" put users a --file "$work"
 contains "put of a folder" "$err" "is a folder"
 expect 2 "$ctl" dump users "$work/absent/file"
 contains "dump to nowhere" "$err" "No such file"
+# shellcheck disable=SC2016 # the inner shell expands it
 expect 6 sh -c '"$1" dump users >/dev/full' sh "$ctl"
 contains "a full disk" "$err" "what to do: free space there"
 expect 2 "$ctl" store change users
