@@ -30,10 +30,18 @@ static size_t distance(const char *a, const char *b)
     return row[n] > 9 ? 9 : row[n];
 }
 
+/* Advice is a name with fewer edits than this: at most half of the word changed, so that it is
+ * not just any short name. */
+static size_t too_far(const char *name)
+{
+    size_t len = strlen(name);
+    return len >= 6 ? 3 : len >= 3 ? 2 : 0;
+}
+
 static const char *nearest_option(const struct sop_program *p, const char *name)
 {
     const char *best = NULL;
-    size_t least = strlen(name) / 2 < 3 ? strlen(name) / 2 : 3; /* not just any short word */
+    size_t least = too_far(name);
     for (size_t i = 0; i < p->options_count; i++) {
         size_t d = distance(name, p->options[i].name);
         if (d < least) {
@@ -47,7 +55,7 @@ static const char *nearest_option(const struct sop_program *p, const char *name)
 static const char *nearest_command(const struct sop_program *p, const char *name)
 {
     const char *best = NULL;
-    size_t least = strlen(name) / 2 < 3 ? strlen(name) / 2 : 3; /* not just any short word */
+    size_t least = too_far(name);
     for (size_t i = 0; i < p->commands_count; i++) {
         size_t d = distance(name, p->commands[i].name);
         if (d < least) {
@@ -233,6 +241,37 @@ static bool is_option(const char *word)
            word[1] != '.';
 }
 
+/* "create, list" for the commands "store create" and "store list"; false if `first` begins
+ * none. */
+static bool second_words(const struct sop_program *program, const char *first, char *words,
+                         size_t bytes)
+{
+    size_t len = strlen(first), used = 0;
+    for (size_t i = 0; i < program->commands_count && used < bytes; i++) {
+        const char *full = program->commands[i].name;
+        if (strncmp(full, first, len) == 0 && full[len] == ' ') {
+            used += (size_t)snprintf(words + used, bytes - used, "%s%s", used > 0 ? ", " : "",
+                                     full + len + 1);
+        }
+    }
+    return used > 0;
+}
+
+/* The first word begins commands; what comes after it, if anything, ends none of them. */
+static bool second_word_wrong(struct parse *p, const char *words)
+{
+    const char *first = p->args->rest[0];
+    if (p->args->count < 2) {
+        return COMPLAIN(p, "after '%s' comes one of: %s", first, words);
+    }
+    char name[80];
+    snprintf(name, sizeof name, "%s %s", first, p->args->rest[1]);
+    const char *near = nearest_command(p->program, name);
+    return near != NULL ? COMPLAIN(p, "there is no command '%s'; did you mean %s?", name, near)
+                        : COMPLAIN(p, "there is no command '%s'; after '%s' comes one of: %s",
+                                   name, first, words);
+}
+
 /* Finds the command in rest[0] and perhaps rest[1] and drops those words. */
 static bool take_command(struct parse *p)
 {
@@ -267,14 +306,9 @@ static bool take_command(struct parse *p)
         a->count -= words;
         return true;
     }
-    size_t len = strlen(a->rest[0]);
-    for (size_t i = 0; i < p->program->commands_count; i++) {
-        const char *full = p->program->commands[i].name;
-        if (strncmp(full, a->rest[0], len) == 0 && full[len] == ' ') {
-            return a->help ? true
-                           : COMPLAIN(p, "'%s' goes on with another word; see '%s --help'",
-                                      a->rest[0], p->program->name);
-        }
+    char words_after[128];
+    if (second_words(p->program, a->rest[0], words_after, sizeof words_after)) {
+        return a->help ? true : second_word_wrong(p, words_after);
     }
     const char *near = nearest_command(p->program, name);
     return near != NULL ? COMPLAIN(p, "there is no command '%s'; did you mean %s?", name, near)

@@ -148,6 +148,19 @@ static int print_raw_item(struct printer *p, const struct sop_view *view, struct
     return rc;
 }
 
+/* In a table a composite key is shown as put and get take it, not as JSON. */
+static int key_as_text(struct printer *p, const struct sop_view *view, json_t *take_item,
+                       struct sop_err *err)
+{
+    int rc = sop_ctl__key_text(p->info, view->key, &p->scratch, err);
+    if (rc == 0) {
+        json_object_set_new(take_item, "key", sop_out__bytes(sop_ctl__buf_slice(&p->scratch)));
+    } else {
+        json_decref(take_item);
+    }
+    return rc;
+}
+
 static int print_item(void *arg, const struct sop_view *view, struct sop_err *err)
 {
     struct printer *p = arg;
@@ -163,6 +176,9 @@ static int print_item(void *arg, const struct sop_view *view, struct sop_err *er
     }
     json_t *item;
     int rc = sop_ctl__item_json(p->info, view, p->keys_only, &p->scratch, &item, err);
+    if (rc == 0 && out->format == SOP_FORMAT_TABLE && p->info->options.key.fields_count > 1) {
+        rc = key_as_text(p, view, item, err);
+    }
     if (rc != 0) {
         return rc;
     }

@@ -189,8 +189,9 @@ static const struct sop_command commands[] = {
      STORE | WRITES | OPT(FORMAT) | OPT(BATCH) | OPT(SKIP) | OPT(CREATE) | OPT(KEY_COLUMNS) |
          OPT(VALUE_COLUMN) | OPT(NO_HEADER) | OPT(ADD) | OPT(IF_ABSENT) | OPT(ACKNOWLEDGED),
      "load items from CSV or NDJSON",
-     "FILE absent or '-' is standard input. CSV has a header line; the column 'key' is the key "
-     "and 'value' the value unless --key-columns and --value-column say otherwise. NDJSON is "
+     "FILE absent or '-' is standard input. CSV has a header line; the column 'key' (of a "
+     "composite key also 'key1', 'key2', ...) is the key and 'value' the value unless "
+     "--key-columns and --value-column say otherwise. NDJSON is "
      "an object per line with 'key' and 'value', as dump writes it, or any objects with "
      "--key-columns. Of its values strings and {\"base64\":\"...\"} are decoded; all others, "
      "numbers too, are kept as they are written.\n"
@@ -208,9 +209,11 @@ static const struct sop_command commands[] = {
      "write items as CSV or NDJSON",
      "FILE absent or '-' is standard output. The format is that of --format, or by the name of "
      "the file, or ndjson with --output ndjson, else CSV. What load "
-     "reads back gives the same items. CSV has the columns key and value, and ride between "
-     "them "
-     "with --with-ride; an item with ride-on bytes is refused without it. A file appears under "
+     "reads back gives the same items. CSV has the columns key (of a composite key "
+     "key1, key2, ..., unless a field may be null or is of type any) and value, and ride "
+     "between "
+     "them with --with-ride; an item with ride-on bytes is refused without it. A file appears "
+     "under "
      "its name when it is complete.",
      "sopctl dump users users.csv --db ./shop\n"
      "sopctl dump facts --prefix 20013 --format ndjson\n"
@@ -234,7 +237,9 @@ static const struct sop_command commands[] = {
     {"restore", "BACKUP [PATH]", 1, 2, 0, "make a database from a backup",
      "The backup is verified first. PATH must be absent or empty.",
      "sopctl restore /backup/shop-monday ./shop", sop_ctl__restore},
-    {"compact", "[PATH]", 0, 1, WRITES, "give the space of dead data back to the volume", NULL,
+    {"compact", "[PATH]", 0, 1, WRITES, "give the space of dead data back to the volume",
+     "Copies what is in use out of files that are mostly dead, and removes those. The database "
+     "may be used again at any moment of it: a compaction that is cut short harms nothing.",
      "sopctl compact ./shop", sop_ctl__compact},
     {"checkpoint", "[PATH]", 0, 1, WRITES,
      "write a checkpoint, so that the next opening replays nothing", NULL,

@@ -543,7 +543,7 @@ static const char *hint_of(const char *command, const struct sop_err *err)
                                   : "check the disk, then run the command again";
     }
     if (err->code == SOP_ERR_NOT_A_DATABASE) {
-        static const char *const makers[] = {"init", "restore", "doctor"};
+        static const char *const makers[] = {"init", "backup", "restore", "doctor"};
         for (size_t i = 0; i < sizeof makers / sizeof makers[0]; i++) {
             if (strcmp(command, makers[i]) == 0) {
                 return NULL; /* the message tells what is wrong with the folder */

@@ -135,6 +135,10 @@ facts "n5 " --prefix '5,na'
 facts "n20013 " --after '{20013, "block"}'
 expect 0 "$ctl" scan facts --limit 1 -o raw
 same "composite key as text" "$out" "$(printf '{-3, "block"}\tb-3')"
+expect 0 "$ctl" scan facts --limit 1
+same "a table shows it so, too" "$out" "$(printf 'key            value\n{-3, "block"}  b-3')"
+expect 0 "$ctl" get facts '{-3, "block"}'
+same "and get takes what it shows" "$out" "b-3"
 expect 0 "$ctl" store create words --key 'string desc'
 expect 0 "$ctl" put words 'a, b' 1
 expect 0 "$ctl" put words c 2
