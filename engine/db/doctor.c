@@ -670,7 +670,7 @@ static int conclude(struct doctor *d, int rc, struct sop_err *why, struct sop_er
         rc = 0;
     }
     if (rc == 0 && d->failures > 0) {
-        return SOP_ERR(err, REFUSED_VOLUME, "%" PRIu64 " checks failed; the first: %s",
+        return SOP_ERR(err, REFUSED_VOLUME, "failed checks: %" PRIu64 "; the first: %s",
                        d->failures, d->first.text);
     }
     if (rc != 0 && err != NULL) {
