@@ -60,7 +60,8 @@ struct bench_meter {
     uint64_t device_reads, device_writes; /* bytes of the whole device; 0 = not known */
 };
 void bench_meter_read(struct bench_meter *m, const char *folder);
-uint64_t bench_process_read_bytes(void);
+/* Read and written: what is now in the caches of the system, at most. */
+uint64_t bench_process_bytes(void);
 /* Bytes of all files below a folder, holes not counted. */
 uint64_t bench_folder_bytes(const char *folder);
 /* Takes all files below a folder out of the caches of the system. */

@@ -12,7 +12,7 @@
 #define COLD_LEAST   (8u << 20) /* but not below what all engines accept */
 #define COLD_OPS     40000
 #define COLD_SECONDS 8.0
-#define POLL_MASK    31 /* how often the bytes that were read are looked at */
+#define POLL_MASK    31 /* how often those bytes are looked at */
 #define OPEN_CHECKED 100
 
 /* Loads in a process of its own, so that the memory it took is not counted for what follows; it
@@ -41,7 +41,7 @@ static int load_elsewhere(struct bench_task *task, uint64_t count, size_t commit
 
 /* ---- cold reads ---------------------------------------------------------------------------
  * The engine's own cache is a tenth of the data, and the system's cache of its files is held to
- * as much again: it is emptied whenever so many bytes were read. */
+ * as much again: it is emptied whenever so many bytes were read or written. */
 
 static int read_cold(struct bench_worker *w)
 {
@@ -50,18 +50,19 @@ static int read_cold(struct bench_worker *w)
     uint64_t state = bench_mix(w->task->run * 1000 + w->ops_most);
     uint8_t key[BENCH_KEY_BYTES];
     struct bench_item item = {.key = {key, BENCH_KEY_BYTES}};
-    uint64_t dropped = bench_process_read_bytes();
+    bench_folder_drop(setup->folder);
+    uint64_t dropped = bench_process_bytes();
     int rc = e->read_begin(w->session);
+    w->begin_ns = sop_bench__now_ns();
     for (uint64_t now = w->begin_ns; rc == 0 && bench_more(w, now); w->ops++) {
         bench_key(&w->task->keys, bench_random(&state) % w->task->keys.items, key);
         uint64_t before = sop_bench__now_ns();
         rc = e->get(w->session, &item, 1, &w->seen);
         now = sop_bench__now_ns();
         sop_bench__record(&w->latency, now - before);
-        if ((w->ops & POLL_MASK) == 0 &&
-            bench_process_read_bytes() - dropped > setup->cache_bytes) {
+        if ((w->ops & POLL_MASK) == 0 && bench_process_bytes() - dropped > setup->cache_bytes) {
             bench_folder_drop(setup->folder);
-            dropped = bench_process_read_bytes();
+            dropped = bench_process_bytes();
             w->begin_ns += sop_bench__now_ns() - now; /* is not in the time */
             now = sop_bench__now_ns();
         }
@@ -81,6 +82,7 @@ int bench_cold(struct bench_task *task)
     task->setup.cold = true;
     bench_folder_drop(task->setup.folder);
     rc = rc == 0 ? bench_task_open(task) : rc;
+    bench_rest();
     struct bench_limit limit = {1, bench_amount(task, COLD_OPS), COLD_SECONDS};
     struct bench_limit warm = {1, limit.ops / 4, COLD_SECONDS};
     if (rc == 0) {

@@ -72,9 +72,9 @@ void bench_meter_read(struct bench_meter *m, const char *folder)
     m->ns = sop_bench__now_ns();
 }
 
-uint64_t bench_process_read_bytes(void)
+uint64_t bench_process_bytes(void)
 {
-    return field("/proc/self/io", "read_bytes");
+    return field("/proc/self/io", "read_bytes") + field("/proc/self/io", "write_bytes");
 }
 
 /* ---- folders: nftw() takes no argument, and one thread asks -------------------------------
