@@ -1,7 +1,7 @@
 /* Opening and closing an engine: newest manifest, then chain and journal; see engine.h.
  *
- * Opening costs: the manifest, the catalog's pages, the records since the manifest. No data
- * page is read. */
+ * Opening costs: the manifest, the extents that its checkpoint wrote, the catalog's pages, the
+ * records since the manifest. No data page is read. */
 #include "engine/txn/engine.h"
 
 #include "engine/base/codec.h"
@@ -423,7 +423,21 @@ static int apply(void *arg, struct sop_lsn lsn, enum sop_record_kind kind, uint6
 /* ---- opening -------------------------------------------------------------------------------
  */
 
-static int open_at(struct sop_engine *e, const struct sop_manifest *m, struct sop_err *err)
+/* The state of a manifest (NULL: before anything was written), without what followed it. */
+static int load_state(struct sop_engine *e, const struct sop_manifest *m, struct sop_err *err)
+{
+    if (m == NULL) {
+        return load_genesis(e, err);
+    }
+    int rc = load_manifest(e, m, err);
+    if (rc == 0) { /* what it shares with the older one is no reason to prefer that */
+        rc = sop_extents_check(&e->extents, m->point.lsn, m->member, err);
+    }
+    return rc != 0 ? rc : load_catalog(e, err);
+}
+
+/* Brings a loaded state to the head. */
+static int follow_chain(struct sop_engine *e, const struct sop_manifest *m, struct sop_err *err)
 {
     struct sop_chain_options o = {.volume = e->volume,
                                   .env = e->env,
@@ -434,21 +448,11 @@ static int open_at(struct sop_engine *e, const struct sop_manifest *m, struct so
                                   .dir_slots = e->options.chain_dir_slots,
                                   .host = e->options.host};
     memcpy(o.database_id, e->options.database_id, sizeof o.database_id);
-    int rc = 0;
-    if (m == NULL) {
-        o.start = e->options.genesis;
-        rc = load_genesis(e, err);
-    } else {
-        o.start = m->point;
+    o.start = m == NULL ? e->options.genesis : m->point;
+    if (m != NULL) {
         o.state = sop_buf_slice(&m->chain_state);
-        rc = load_manifest(e, m, err);
-        if (rc == 0) {
-            rc = load_catalog(e, err);
-        }
     }
-    if (rc == 0) {
-        rc = sop_chain_open(&e->chain, &o, err);
-    }
+    int rc = sop_chain_open(&e->chain, &o, err);
     if (rc == 0 && !e->options.observer) {
         rc = sop_packs_open(&e->packs, e->volume, e->env, e->options.database_id,
                             sop_chain_member(e->chain), err);
@@ -481,33 +485,6 @@ static void keep_manifests(struct sop_engine *e, struct sop_manifest *take_newes
     }
 }
 
-/* The newest manifest that can be read: *at is its index, or `count` if there is none. A
- * damaged one is passed over, *damage says why: the next older one has all that it needs, and
- * while only one was ever written the chain still begins at its genesis. */
-static int choose_manifest(const struct sop_engine_options *options,
-                           const struct sop_manifest_name *names, size_t count,
-                           struct sop_manifest *m, size_t *at, struct sop_err *damage,
-                           struct sop_err *err)
-{
-    for (*at = 0; *at < count; (*at)++) {
-        struct sop_err why = {0};
-        int rc = sop_manifest_read(options->volume, names[*at].lsn, names[*at].member, m, &why);
-        if (rc == 0) {
-            return 0;
-        }
-        if (rc == SOP_ERR_NOMEM || rc == SOP_ERR_VERSION) {
-            if (err != NULL) {
-                *err = why;
-            }
-            return rc;
-        }
-        if (damage->code == 0) {
-            *damage = why;
-        }
-    }
-    return 0;
-}
-
 /* Has an owner written a newer checkpoint since `names` were listed (SEALED)? Then what they
  * name may have been swept. */
 static int moved_on(struct sop_volume *v, const struct sop_manifest_name *names, size_t count,
@@ -528,55 +505,114 @@ static bool may_be_swept(int rc)
     return rc == SOP_ERR_DATA_LOSS || rc == SOP_ERR_NOT_FOUND;
 }
 
+/* The manifests of an opening, newest first, and the one that it stands on. */
+struct choice {
+    struct sop_manifest_name *names;
+    size_t count;
+    size_t at; /* of the manifest in use; == count: the state before the first one */
+    struct sop_manifest manifest;
+    struct sop_err damage; /* why a newer one could not be used */
+};
+
+static const struct sop_manifest *chosen(const struct choice *c)
+{
+    return c->at < c->count ? &c->manifest : NULL;
+}
+
+/* Loads the state of the manifest c->at. *damaged: it cannot be used, though an older one may.
+ */
+static int load_chosen(struct sop_engine **out, const struct sop_engine_options *options,
+                       struct choice *c, bool *damaged, struct sop_err *err)
+{
+    *damaged = false;
+    if (c->at < c->count) {
+        int rc = sop_manifest_read(options->volume, c->names[c->at].lsn, c->names[c->at].member,
+                                   &c->manifest, err);
+        if (rc != 0) {
+            *damaged = rc != SOP_ERR_NOMEM && rc != SOP_ERR_VERSION;
+            return rc;
+        }
+    }
+    struct sop_engine *e = engine_new(options, err);
+    if (e == NULL) {
+        return err->code != 0 ? err->code : SOP_ERR_NOMEM;
+    }
+    int rc = load_state(e, chosen(c), err);
+    if (rc != 0) {
+        *damaged = rc == SOP_ERR_DATA_LOSS && c->at < c->count;
+        sop_manifest_fini(&c->manifest);
+        engine_free(e);
+        return rc;
+    }
+    *out = e;
+    return 0;
+}
+
+/* The state of the newest manifest that can be used. One that is damaged, or whose extents or
+ * catalog are, is passed over: the next older one has all that it needs, and while only one was
+ * ever written the chain still begins at its genesis. */
+static int load_newest(struct sop_engine **out, const struct sop_engine_options *options,
+                       struct choice *c, struct sop_err *err)
+{
+    for (c->at = 0;; c->at++) {
+        struct sop_err why = {0};
+        bool damaged = false;
+        int rc = load_chosen(out, options, c, &damaged, &why);
+        if (rc == 0) {
+            return 0;
+        }
+        if (may_be_swept(rc) &&
+            moved_on(options->volume, c->names, c->count, err) == SOP_ERR_SEALED) {
+            return SOP_ERR_SEALED;
+        }
+        if (!damaged) {
+            *err = why;
+            return rc;
+        }
+        if (c->damage.code == 0) {
+            c->damage = why;
+        }
+    }
+}
+
 /* One try with the manifests that are there now. SEALED: look again. */
 static int open_once(struct sop_engine **out, const struct sop_engine_options *options,
                      struct sop_err *err)
 {
-    struct sop_manifest_name *names = NULL;
-    size_t count = 0;
-    int rc = sop_manifest_list(options->volume, &names, &count, err);
-    if (rc != 0) {
-        return rc;
+    struct choice c;
+    memset(&c, 0, sizeof c);
+    struct sop_engine *e = NULL;
+    int rc = sop_manifest_list(options->volume, &c.names, &c.count, err);
+    if (rc == 0) {
+        rc = load_newest(&e, options, &c, err);
     }
-    struct sop_manifest m;
-    memset(&m, 0, sizeof m);
-    size_t at = 0;
-    struct sop_err damage = {0};
-    rc = choose_manifest(options, names, count, &m, &at, &damage, err);
-    if (rc != 0) {
-        sop_free(names);
-        return rc;
+    if (rc == 0) {
+        rc = follow_chain(e, chosen(&c), err);
+        if (rc == 0 && !options->observer) {
+            /* The owner before may have gone on until it was sealed, or closed just now. Now
+             * that we have joined, it writes no checkpoint more that counts. */
+            rc = moved_on(options->volume, c.names, c.count, err);
+        }
+        bool gone = rc == SOP_ERR_SEALED || rc == SOP_ERR_DATA_LOSS;
+        if (gone && c.damage.code != 0 && c.at == c.count) {
+            rc = c.damage.code; /* history is gone: the manifest was needed */
+            *err = c.damage;
+        }
+        if (may_be_swept(rc) &&
+            moved_on(options->volume, c.names, c.count, NULL) == SOP_ERR_SEALED) {
+            rc = SOP_ERR_SEALED;
+        }
     }
-    struct sop_engine *e = engine_new(options, err);
-    if (e == NULL) {
-        rc = err != NULL && err->code != 0 ? err->code : SOP_ERR_NOMEM;
-    } else {
-        rc = open_at(e, at < count ? &m : NULL, err);
+    if (rc == 0 && c.at < c.count) {
+        keep_manifests(e, &c.manifest, c.names, c.count);
     }
-    if (rc == 0 && !options->observer) {
-        /* The owner before may have gone on until it was sealed, or closed just now. Now that
-         * we have joined, it writes no checkpoint more that counts. */
-        rc = moved_on(options->volume, names, count, err);
-    }
-    if (rc == 0 && at < count) {
-        keep_manifests(e, &m, names, count);
-    }
-    sop_manifest_fini(&m);
+    sop_manifest_fini(&c.manifest);
+    sop_free(c.names);
     if (rc != 0 && e != NULL) {
         sop_chain_close(&e->chain, false, NULL);
         engine_free(e);
         e = NULL;
     }
-    if (damage.code != 0 && at == count && (rc == SOP_ERR_SEALED || rc == SOP_ERR_DATA_LOSS)) {
-        rc = damage.code; /* history is gone: the manifest was needed */
-        if (err != NULL) {
-            *err = damage;
-        }
-    }
-    if (may_be_swept(rc) && moved_on(options->volume, names, count, NULL) == SOP_ERR_SEALED) {
-        rc = SOP_ERR_SEALED;
-    }
-    sop_free(names);
     *out = e;
     return rc;
 }

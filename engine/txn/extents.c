@@ -122,6 +122,22 @@ int sop_extents_handle(struct sop_extents *x, uint64_t page, struct sop_handle *
     return rc;
 }
 
+int sop_extents_check(struct sop_extents *x, struct sop_lsn lsn, uint64_t member,
+                      struct sop_err *err)
+{
+    int rc = 0;
+    for (size_t i = x->count; i-- > 0 && rc == 0;) { /* the first ones are needed next */
+        const struct sop_extent_ref *ref = &x->refs[i];
+        struct sop_extent *extent = NULL;
+        if (ref->member == member && sop_lsn_cmp(ref->lsn, lsn) == 0) {
+            sop_mutex_lock(&x->mutex);
+            rc = load(x, ref, &extent, err);
+            sop_mutex_unlock(&x->mutex);
+        }
+    }
+    return rc;
+}
+
 static bool extent_empty(const struct sop_extent *x)
 {
     for (size_t i = 0; i < SOP_EXTENT_HANDLES; i++) {

@@ -34,6 +34,11 @@ void sop_extents_take(struct sop_extents *x, struct sop_extent_ref *take_refs, s
 /* The handle of a page; all zero when the page is in no extent. */
 int sop_extents_handle(struct sop_extents *x, uint64_t page, struct sop_handle *out,
                        struct sop_err *err) SOP_MUST_USE;
+/* Reads the extents that the checkpoint (lsn, member) wrote itself: as many as were changed by
+ * what came before it. DATA_LOSS: one is missing or damaged. For openings: nobody else uses x.
+ */
+int sop_extents_check(struct sop_extents *x, struct sop_lsn lsn, uint64_t member,
+                      struct sop_err *err) SOP_MUST_USE;
 
 struct sop_handle_change {
     uint64_t page;

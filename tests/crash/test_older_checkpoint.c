@@ -1,0 +1,200 @@
+/* The newest checkpoint cannot be used: its manifest or an extent that it wrote is missing,
+ * empty or damaged. Opening falls back to the one before it (while there is only one, to the
+ * beginning of history) and replays more: nothing is lost, and later checkpoints replace the
+ * damaged one. What both checkpoints name is really needed: DATA_LOSS with its name. */
+#include "engine/db/db_int.h"
+#include "engine/volume/sim.h"
+#include "tests/lib/api_kit.h"
+
+#define ITEMS 200u /* added before each checkpoint, and after the last */
+
+enum damage { MISSING, EMPTY, CUT, FLIPPED, DAMAGES };
+
+static struct sop_volume *whole, *disk;
+static struct db_kit kit;
+static unsigned items;
+
+static int try_open(bool read_only)
+{
+    struct sop_db_options o;
+    sop_db_options_init(&o);
+    o.create = !read_only;
+    o.read_only = read_only;
+    o.manual = true;
+    return sop_db_open_on(&kit.db, disk, sop_env_system(), &o, 0, &kit.err);
+}
+
+static void add_items(void)
+{
+    for (unsigned i = 0; i < ITEMS; i++) {
+        db_kit_put(&kit, "s", numbered(items++), "value");
+    }
+}
+
+/* `checkpoints` of them, each with items of its own, and more items in the journal. */
+static void make_database(unsigned checkpoints)
+{
+    struct sop_store_options o;
+    sop_store_options_init(&o);
+    o.slot_length = 10;
+    items = 0;
+    OK(sop_volume_sim_new(&whole, &kit.err), kit.err);
+    disk = whole;
+    OK(try_open(false), kit.err);
+    db_kit_store(&kit, "s", &o);
+    for (unsigned i = 0; i < checkpoints; i++) {
+        add_items();
+        OK(sop_db_checkpoint(kit.db, &kit.err), kit.err);
+    }
+    add_items();
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+}
+
+static void newest_manifest(struct sop_manifest *m)
+{
+    struct sop_manifest_name *names = NULL;
+    size_t count = 0;
+    OK(sop_manifest_list(whole, &names, &count, &kit.err), kit.err);
+    ck_assert_uint_ge(count, 1);
+    OK(sop_manifest_read(whole, names[0].lsn, names[0].member, m, &kit.err), kit.err);
+    sop_free(names);
+}
+
+static void name_of_manifest(const struct sop_manifest *m, char to[96])
+{
+    (void)snprintf(to, 96, "checkpoints/%016" PRIx64 "-%016" PRIx64 "-%" PRIx64,
+                   m->point.lsn.slot, m->point.lsn.record, m->member);
+}
+
+static void name_of_extent(const struct sop_extent_ref *x, char to[96])
+{
+    (void)snprintf(to, 96, "registry/x%" PRIx64 ".%016" PRIx64 "-%016" PRIx64 "-%" PRIx64,
+                   x->extent, x->lsn.slot, x->lsn.record, x->member);
+}
+
+static void damage_file(const char *path, enum damage how)
+{
+    struct sop_stat st;
+    OK(sop_volume_stat(disk, path, &st, &kit.err), kit.err);
+    if (how == MISSING) {
+        OK(sop_volume_unlink(disk, path, &kit.err), kit.err);
+    } else if (how == FLIPPED) {
+        OK(sop_volume_sim_flip(disk, path, st.bytes * 4, &kit.err), kit.err);
+    } else {
+        OK(sop_volume_sim_truncate(disk, path, how == EMPTY ? 0 : st.bytes / 2, &kit.err),
+           kit.err);
+    }
+}
+
+static void check_items(void)
+{
+    ck_assert_uint_eq(db_kit_count(&kit, "s"), items);
+    for (unsigned i = 0; i < items; i++) {
+        IS(text(db_kit_read(&kit, "s", numbered(i))), "value");
+    }
+}
+
+static uint64_t replayed(void)
+{
+    struct sop_db_stats stats = {.size = sizeof stats};
+    OK(sop_db_stats(kit.db, &stats, &kit.err), kit.err);
+    return stats.open_records;
+}
+
+/* Opens with one file damaged: everything is there, after a longer replay, and after as many
+ * checkpoints as are kept the database is sound. */
+static void open_with(const char *path, enum damage how)
+{
+    OK(sop_volume_sim_copy(whole, &disk, &kit.err), kit.err);
+    damage_file(path, how);
+    OK(try_open(true), kit.err);
+    check_items();
+    ck_assert_uint_gt(replayed(), 2 * ITEMS - 1);
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+    OK(try_open(false), kit.err);
+    check_items();
+    ck_assert_uint_gt(replayed(), 2 * ITEMS - 1);
+    for (unsigned i = 0; i < SOP_CHECKPOINTS_KEPT; i++) {
+        db_kit_put(&kit, "s", numbered(i), "value");
+        OK(sop_db_checkpoint(kit.db, &kit.err), kit.err);
+    }
+    check_items();
+    db_kit_verify(&kit);
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+    struct sop_stat st;
+    OK(sop_volume_stat(disk, path, &st, &kit.err), kit.err);
+    ck_assert_msg(st.kind == SOP_FILE_ABSENT, "%s is still there", path);
+    OK(try_open(false), kit.err);
+    ck_assert_uint_eq(replayed(), 0);
+    check_items();
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+    sop_volume_destroy(disk);
+}
+
+/* _i: with one checkpoint, with two, with three of which two are kept. */
+START_TEST(an_older_checkpoint_serves)
+{
+    struct sop_manifest m;
+    char path[96];
+    unsigned own = 0;
+    make_database((unsigned)_i + 1);
+    newest_manifest(&m);
+    for (enum damage how = MISSING; how < DAMAGES; how++) {
+        name_of_manifest(&m, path);
+        open_with(path, how);
+        for (size_t i = 0; i < m.extents_count; i++) {
+            name_of_extent(&m.extents[i], path);
+            ck_assert(sop_lsn_cmp(m.extents[i].lsn, m.point.lsn) == 0);
+            open_with(path, how);
+            own++;
+        }
+    }
+    ck_assert_uint_ge(own, DAMAGES);
+    sop_manifest_fini(&m);
+    sop_volume_destroy(whole);
+}
+END_TEST
+
+START_TEST(what_both_checkpoints_name_is_lost)
+{
+    struct sop_manifest m;
+    char path[96];
+    make_database(SOP_CHECKPOINTS_KEPT);
+    OK(try_open(false), kit.err);
+    for (unsigned i = 0; i < 2 * SOP_CHECKPOINTS_KEPT; i++) { /* they change nothing */
+        OK(sop_db_checkpoint(kit.db, &kit.err), kit.err);
+    }
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+    newest_manifest(&m);
+    ck_assert_uint_ge(m.extents_count, 1);
+    ck_assert(sop_lsn_cmp(m.extents[0].lsn, m.point.lsn) < 0);
+    name_of_extent(&m.extents[0], path);
+    for (enum damage how = MISSING; how < DAMAGES; how++) {
+        OK(sop_volume_sim_copy(whole, &disk, &kit.err), kit.err);
+        damage_file(path, how);
+        FAILS(DATA_LOSS, try_open(true), kit.err);
+        ck_assert_msg(strstr(kit.err.text, path) != NULL, "%s: %s", path, kit.err.text);
+        FAILS(DATA_LOSS, try_open(false), kit.err);
+        ck_assert_msg(strstr(kit.err.text, path) != NULL, "%s: %s", path, kit.err.text);
+        sop_volume_destroy(disk);
+    }
+    sop_manifest_fini(&m);
+    sop_volume_destroy(whole);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("older checkpoint");
+    TCase *t = tcase_create("serves");
+    tcase_set_timeout(t, 300);
+    tcase_add_loop_test(t, an_older_checkpoint_serves, 0, 3);
+    tcase_add_test(t, what_both_checkpoints_name_is_lost);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_set_fork_status(r, CK_NOFORK);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? 0 : 1;
+}
