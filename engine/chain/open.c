@@ -133,8 +133,9 @@ static int busy(struct sop_chain *c, const struct sop_chain_member_row *m, int64
 {
     struct sop_beat beat = {0};
     bool known = sop_chain__read_beat(c, m->nonce, &beat);
-    return SOP_ERR(err, BUSY, "member %" PRIu64 " has it: process %lld on host \"%s\"", m->id,
-                   (long long)(pid != 0 ? pid : (int64_t)beat.pid), known ? beat.host : "?");
+    return SOP_ERR(err, BUSY, "process %lld on host \"%s\" has it open (member %" PRIu64 ")",
+                   (long long)(pid != 0 ? pid : (int64_t)beat.pid), known ? beat.host : "?",
+                   m->id);
 }
 
 /* Members of other hosts show that they live by their beats alone. A beat that cannot be read
@@ -416,7 +417,7 @@ int sop_chain_open(struct sop_chain **out, const struct sop_chain_options *optio
     }
     if (rc != 0) {
         chain_free(c);
-        return sop_err_wrap(err, rc, "open the chain of %s", options->volume->shown);
+        return sop_err_wrap(err, rc, "open the chain");
     }
     *out = c;
     return 0;

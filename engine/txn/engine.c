@@ -634,7 +634,7 @@ int sop_engine_open(struct sop_engine **out, const struct sop_engine_options *op
         rc = SOP_ERR_DATA_LOSS;
     }
     if (rc != 0) {
-        return sop_err_wrap(why, rc, "open database in %s", options->volume->shown);
+        return rc; /* the caller names the folder */
     }
     struct sop_engine *e = *out;
     e->durable = e->pages.head;

@@ -209,6 +209,8 @@ until [ -s "$work/acks" ]; do
     sleep 0.02
 done
 expect 4 "$ctl" put users bob 1
+contains "who has it" "$err" "process $loader on host"
+same "the folder is named once" "$(grep -o "$SOP_DB" "$work/err" | wc -l)" "1"
 expect 4 "$ctl" -o json put users bob 1
 same "in use as JSON" "$("$json" error code <"$work/err")" "BUSY"
 expect 0 "$ctl" get users alice
