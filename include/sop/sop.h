@@ -9,7 +9,7 @@
  *
  * Ownership: `T **out` parameters receive an object that the caller ends with the function
  * named there. Slices passed in are borrowed for the call. Slices handed out say how long they
- * live. Structs with a `size` member are filled by their _init function first.
+ * live. Structs of options are filled by their _init function first.
  *
  * Errors: 0, or a negative code of sop_err.h with *err filled (err may be NULL). Unless a
  * comment says otherwise a failed call changed nothing. Every function may return NOMEM, and
@@ -75,7 +75,7 @@ struct sop_db_options {
     uint64_t max_bytes; /* most bytes of files; 0 = as at creation, there no limit. Commits that
                            would exceed it give QUOTA; deletes still work */
     uint64_t checkpoint_bytes;  /* journal bytes that trigger a checkpoint; 0 = 64 MiB, growing
-                                   to  256 MiB under sustained load */
+                                   to 256 MiB under sustained load */
     uint32_t registry_hash_mod; /* 250..750000; kept and shown, otherwise ignored */
     const struct sop_comparer *comparers; /* borrowed until sop_db_open returns; names copied */
     size_t comparers_count;
@@ -84,10 +84,10 @@ SOP_API void sop_db_options_init(struct sop_db_options *options);
 
 /* Opens (or with options->create makes) the database in `folder`. options NULL = defaults.
  * NOT_A_DATABASE: there is none and create is false, or the folder holds other things, or it is
- * none or lies in none. READ_ONLY: no right to open it so (err->sys is EACCES or EPERM). BUSY:
- * another process or handle has it (the text names it). VERSION: written by a newer format.
- * REFUSED_VOLUME, DATA_LOSS. UNSUPPORTED: a store needs a comparer that is not given.
- * End with sop_db_close(). */
+ * a file, or would lie in a folder that is absent. READ_ONLY: no right to open it so (err->sys
+ * is EACCES or EPERM). BUSY: another process or handle has it (the text names it). VERSION:
+ * written by a newer format. REFUSED_VOLUME, DATA_LOSS. UNSUPPORTED: a store needs a comparer
+ * that is not given. End with sop_db_close(). */
 SOP_API int sop_db_open(struct sop_db **out, const char *folder,
                         const struct sop_db_options *options, struct sop_err *err) SOP_MUST_USE;
 /* Makes everything acknowledged durable and closes. NULL inside is fine. All transactions,
@@ -114,7 +114,7 @@ SOP_API int sop_db_compact(struct sop_db *db, struct sop_err *err) SOP_MUST_USE;
  * transactions keep theirs. Otherwise does nothing. */
 SOP_API int sop_db_refresh(struct sop_db *db, struct sop_err *err) SOP_MUST_USE;
 
-struct sop_db_stats {
+struct sop_db_stats { /* filled by sop_db_stats(), nothing of it before */
     size_t size;
     struct sop_lsn head;       /* newest visible state */
     struct sop_lsn durable;    /* newest state that survives power loss */
@@ -212,7 +212,8 @@ SOP_API int sop_txn_begin(struct sop_txn **out, struct sop_db *db,
                           const struct sop_txn_options *options,
                           struct sop_err *err) SOP_MUST_USE;
 /* Ends the transaction; *txn becomes NULL (but see sop_txn_prepare). 0: committed, *result (may
- * be NULL) filled. CONFLICT, TIMEOUT: nothing happened, run it again. UNKNOWN: the outcome is
+ * be NULL) filled. CONFLICT, TIMEOUT: nothing happened, run it again (the text of a
+ * conflict names the store by its sop_store_info.id). UNKNOWN: the outcome is
  * not known; result->id is filled: ask sop_txn_status() after reopening. QUOTA, NOSPACE, NOMEM,
  * LIMIT: nothing happened. IO: nothing happened, the database has stopped. */
 SOP_API int sop_txn_commit(struct sop_txn **txn, struct sop_commit *result,
@@ -226,8 +227,8 @@ SOP_API void sop_txn_rollback(struct sop_txn **txn);
  * *txn as it is: free something and commit again, or roll back. */
 SOP_API int sop_txn_prepare(struct sop_txn **txn, struct sop_err *err) SOP_MUST_USE;
 /* Called after the commit has been decided (committed true) or the transaction ended otherwise,
- * on the thread that ends it, in the order of registration. `result` NULL when not committed.
- */
+ * on the thread that ends it, in the order of registration; `result` is NULL when not
+ * committed. */
 typedef void (*sop_commit_fn)(void *arg, bool committed, const struct sop_commit *result);
 SOP_API int sop_txn_on_commit(struct sop_txn *txn, sop_commit_fn hook, void *arg,
                               struct sop_err *err) SOP_MUST_USE;
@@ -334,7 +335,8 @@ struct sop_view {
     struct sop_slice value; /* empty if not loaded; see loaded */
     uint64_t value_bytes;   /* its length, loaded or not */
     struct sop_item_id id;  /* zero in unique stores */
-    bool loaded;            /* value is here; otherwise use sop_value_open() */
+    bool loaded; /* value is here; otherwise read it by a cursor and sop_value_open(),
+                    as in stores of class Big every value that is not empty */
 };
 
 /* add: EXISTS in a unique store when the key is there. update, remove: NOT_FOUND. In a
@@ -394,8 +396,10 @@ SOP_API void sop_value_close(struct sop_value_reader **reader);
 
 /* A cursor stands on an item or nowhere. It survives changes of its own transaction; after its
  * item was removed it stands on the place: key and item give NOT_FOUND (unless the key is added
- * again), next and prev go on from there. Moves return 0 and stand on an item,
- * or NOT_FOUND/END and stand nowhere (find_near excepted). */
+ * again), next and prev go on from there. Moves return 0 and stand on an item, or stand nowhere
+ * and give NOT_FOUND (no such item; next or prev from nowhere) or END (nothing lies there; next
+ * from the last item, prev from the first). The key to find is a whole one (WRONG_TYPE if
+ * it is not of the schema): ranges take parts of composite keys. */
 SOP_API int sop_cursor_open(struct sop_cursor **out, struct sop_store *store,
                             struct sop_err *err) SOP_MUST_USE;
 SOP_API void sop_cursor_close(struct sop_cursor **cursor);
@@ -405,7 +409,7 @@ SOP_API int sop_cursor_find(struct sop_cursor *c, struct sop_slice key,
 /* The first item with a key >= this one; *exact = equal key. END if there is none. */
 SOP_API int sop_cursor_find_near(struct sop_cursor *c, struct sop_slice key, bool *exact,
                                  struct sop_err *err) SOP_MUST_USE;
-/* The last item with a key <= this one. */
+/* The last item with a key <= this one; *exact = equal key. END if there is none. */
 SOP_API int sop_cursor_find_before(struct sop_cursor *c, struct sop_slice key, bool *exact,
                                    struct sop_err *err) SOP_MUST_USE;
 /* The item with this key and id. */
@@ -443,7 +447,8 @@ struct sop_range_options {
     struct sop_slice low;  /* data NULL = from the first; copied */
     struct sop_slice high; /* data NULL = to the last; copied */
     bool low_open;         /* without keys equal to low */
-    bool high_closed;      /* with keys equal to high */
+    bool high_closed;      /* with keys equal to high; to end with all keys that begin with a
+                              part of a key, give its sop_key_prefix_end() as an open high */
     bool prefix;           /* all keys that begin with low (byte-wise); high and low_open are
                               ignored; UNSUPPORTED in a store with a comparer */
     bool reverse;
@@ -451,6 +456,7 @@ struct sop_range_options {
 };
 SOP_API void sop_range_options_init(struct sop_range_options *options);
 /* Walks a range in batches; options NULL = the whole store. Bounds need not be whole keys.
+ * Changes that its transaction makes ahead of where it stands are seen.
  * Keys, rides and inline values are handed out where they lie: nothing is copied but compressed
  * keys. next fills up to max views and *count; 0 with *count
  * == 0 at the end. Views live until the next call on this range. */
