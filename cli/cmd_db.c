@@ -159,7 +159,8 @@ int sop_ctl__verify(void *context, const struct sop_args *args)
     const char *path;
     int rc = sop_ctl__path(ctl, 0, &path);
     if (rc == 0) {
-        rc = sop_ctl__open(ctl, SOP_CTL_WRITE, path);
+        rc =
+            sop_ctl__open(ctl, args->given[OPT_READ_ONLY] ? SOP_CTL_READ : SOP_CTL_WRITE, path);
     }
     if (rc != 0) {
         return rc;

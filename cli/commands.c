@@ -96,6 +96,9 @@ static const struct sop_arg_option options[OPT_COUNT] = {
                           "append to FILE, after each commit, how many items are committed"},
     [OPT_DEEP] = {"deep", 0, SOP_ARG_FLAG, NULL, NULL,
                   "read every record of every file, not only what is in use"},
+    [OPT_READ_ONLY] = {"read-only", 0, SOP_ARG_FLAG, NULL, NULL,
+                       "write nothing and take no lock: for backups, write-protected folders, "
+                       "and beside a program that uses the database"},
     [OPT_PROCESSES] = {"processes", 0, SOP_ARG_COUNT, "N", NULL,
                        "processes that race for names (default 4)"},
     [OPT_HASH_MOD] = {"registry-hash-mod", 0, SOP_ARG_COUNT, "N", NULL,
@@ -219,11 +222,16 @@ static const struct sop_command commands[] = {
      "sopctl dump facts --prefix 20013 --format ndjson\n"
      "sopctl dump users --format ndjson | gzip > users.ndjson.gz",
      sop_ctl__dump},
-    {"verify", "[PATH]", 0, 1, OPT(DEEP) | OPT(TAKE_OVER), "prove that the database is whole",
+    {"verify", "[PATH]", 0, 1, OPT(DEEP) | OPT(READ_ONLY) | OPT(TAKE_OVER),
+     "prove that the database is whole",
      "Reads every page and value in use: checksums, order of keys, counts, that each byte is "
-     "accounted for once. Exit status 5 if anything is wrong. Owns the database while it runs; "
-     "of one that is in use, verify a backup.",
-     "sopctl verify ./shop\nsopctl verify --deep -o json", sop_ctl__verify},
+     "accounted for once. Exit status 5 if anything is wrong. Owns the database while it runs, "
+     "unless --read-only; then exit status 4 tells that its owner has meanwhile removed what "
+     "was "
+     "to be read: try again.",
+     "sopctl verify ./shop\nsopctl verify /backup/shop-monday --read-only\n"
+     "sopctl verify --deep -o json",
+     sop_ctl__verify},
     {"stats", "[PATH]", 0, 1, 0, "show numbers about the database",
      "head is the newest commit that is shown, checkpoint where the next opening begins to "
      "replay; volume_bytes is what all files take on the volume, pack_bytes the files of pages "

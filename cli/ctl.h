@@ -54,6 +54,7 @@ enum sop_ctl_option {
     OPT_NO_HEADER,
     OPT_ACKNOWLEDGED,
     OPT_DEEP,
+    OPT_READ_ONLY,
     OPT_PROCESSES,
     OPT_HASH_MOD,
     OPT_MAX_BYTES,

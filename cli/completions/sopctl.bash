@@ -55,7 +55,7 @@ _sopctl()
     'scan '*) word=' --encoding --from --after --to --through --prefix --reverse --limit --position --keys-only' ;;
     'load '*) word=' --key --duplicates --slot-length --values --description --blob-key --custom --cache-page-seconds --cache-value-seconds --cache-info-seconds --add --if-absent --format --batch --skip --create --key-columns --value-column --no-header --acknowledged --max-bytes --take-over' ;;
     'dump '*) word=' --with-ride --encoding --from --after --to --through --prefix --reverse --limit --format' ;;
-    'verify '*) word=' --deep --take-over' ;;
+    'verify '*) word=' --deep --read-only --take-over' ;;
     'stats '*) word='' ;;
     'backup '*) word='' ;;
     'restore '*) word='' ;;

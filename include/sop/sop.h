@@ -160,7 +160,8 @@ struct sop_verify_result {
  * with good CRC, keys ordered and inside their fences, tree balanced, counts equal items, every
  * page and byte accounted for once; with `deep` every record of every pack file is read, too.
  * Journals are proved by opening: replay stops at the first record that does not check.
- * DATA_LOSS if result->errors != 0; each finding goes to report (may be NULL). */
+ * DATA_LOSS if result->errors != 0; each finding goes to report (may be NULL). BUSY: of a
+ * read_only database its owner has swept what was to be read; refresh it and try again. */
 SOP_API int sop_db_verify(struct sop_db *db, bool deep, sop_report_fn report,
                           sop_progress_fn progress, void *arg, struct sop_verify_result *result,
                           struct sop_err *err) SOP_MUST_USE;

@@ -47,6 +47,15 @@ checks=$((checks + 1))
 sort "$work/items.csv" >"$work/a"
 sort "$work/out" | cmp -s - "$work/a" || fail "the restored items differ"
 expect 0 "$ctl" verify "$work/second" --deep
+every_byte() # FOLDER: names and bytes of all its files
+{
+    (cd "$1" && find . -type f -exec cksum {} + | sort -k 3)
+}
+before=$(every_byte "$work/backup")
+expect 0 "$ctl" verify "$work/backup" --deep --read-only -o json
+same "a backup is clean" "$("$json" clean <"$work/out")" "true"
+same "and as it was" "$(every_byte "$work/backup")" "$before"
+expect 2 "$ctl" verify "$work/backup" --read-only --take-over
 expect 3 "$ctl" backup "$work/second"
 expect 3 "$ctl" restore "$work/backup" "$work/second"
 

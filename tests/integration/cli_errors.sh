@@ -215,6 +215,8 @@ expect 4 "$ctl" -o json put users bob 1
 same "in use as JSON" "$("$json" error code <"$work/err")" "BUSY"
 expect 0 "$ctl" get users alice
 same "readers need no lock" "$out" "1"
+expect 4 "$ctl" verify
+expect 0 "$ctl" verify --read-only
 exec 9>&-
 wait "$loader"
 
