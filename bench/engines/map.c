@@ -1,12 +1,15 @@
 #include "bench/engines/map.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
-#define SLOTS        128
+#define SLOTS        64
+#define LINE_WORDS   8 /* of a line of the processor's cache */
 #define DEPTH_MOST   16
 #define GROUP        8 /* look-ups side by side */
 #define AHEAD        8 /* values fetched ahead by a scan */
-#define CHUNK_BYTES  (1u << 20)
+#define CHUNK_BYTES  (4u << 20)
+#define HUGE_BYTES   (2u << 20)
 #define CHUNK_SHARED (CHUNK_BYTES / 4) /* larger values have a chunk of their own */
 
 struct key {
@@ -50,17 +53,29 @@ static struct key key_of(struct sop_slice s)
                         __builtin_bswap64(bench_word(bytes + 8))};
 }
 
-/* Keys of n that are below k (below or equal with `equal`). */
+/* All keys of a node at once: searching would fetch its lines one after the other. */
+static inline void fetch(const struct node *n)
+{
+    __builtin_prefetch(&n->count);
+    for (unsigned i = 0; i < SLOTS; i += LINE_WORDS) {
+        __builtin_prefetch(&n->high[i]);
+    }
+}
+
+/* Keys of n that are below k (below or equal with `equal`). The first words decide nearly
+ * always; where they are equal there are few such keys. */
 static inline unsigned below(const struct node *n, struct key k, bool equal)
 {
     unsigned at = 0, left = n->count;
     while (left > 0) {
         unsigned half = left / 2;
-        uint64_t high = n->high[at + half], low = n->low[at + half];
-        bool less =
-            (high < k.high) | ((high == k.high) & ((low < k.low) | (equal & (low == k.low))));
+        bool less = n->high[at + half] < k.high;
         at += less ? half + 1 : 0;
         left = less ? left - half - 1 : half;
+    }
+    while (at < n->count && n->high[at] == k.high &&
+           (n->low[at] < k.low || (equal && n->low[at] == k.low))) {
+        at++;
     }
     return at;
 }
@@ -72,18 +87,33 @@ static inline bool is_at(const struct node *leaf, unsigned at, struct key k)
 
 /* ---- memory ----------------------------------------------------------------------------- */
 
+static struct chunk *chunk_new(size_t bytes)
+{
+    struct chunk *c;
+    if (bytes > CHUNK_SHARED) {
+        c = malloc(sizeof *c + bytes);
+    } else {
+        c = aligned_alloc(HUGE_BYTES, CHUNK_BYTES);
+        bytes = CHUNK_BYTES - sizeof *c;
+        if (c != NULL) {
+            madvise(c, CHUNK_BYTES, MADV_HUGEPAGE); /* fewer misses of the TLB; a wish */
+        }
+    }
+    if (c != NULL) {
+        *c = (struct chunk){.room = bytes};
+    }
+    return c;
+}
+
 static void *carve(struct bench_map *map, size_t bytes)
 {
     bytes = (bytes + 7) & ~(size_t)7;
     struct chunk *c = map->chunks;
     if (c == NULL || c->room - c->used < bytes) {
-        size_t room = bytes > CHUNK_SHARED ? bytes : CHUNK_BYTES;
-        struct chunk *fresh = malloc(sizeof *fresh + room);
+        struct chunk *fresh = chunk_new(bytes);
         if (fresh == NULL) {
             return NULL;
         }
-        fresh->used = 0;
-        fresh->room = room;
         if (bytes > CHUNK_SHARED && c != NULL) { /* the shared one stays in front */
             fresh->next = c->next;
             c->next = fresh;
@@ -109,9 +139,9 @@ static struct value *make_value(struct bench_map *map, const struct bench_item *
     return v;
 }
 
-static struct node *node_new(void)
+static struct node *node_new(struct bench_map *map)
 {
-    struct node *n = aligned_alloc(64, (sizeof *n + 63) / 64 * 64);
+    struct node *n = carve(map, sizeof *n);
     if (n != NULL) {
         n->count = 0;
         n->next = NULL;
@@ -123,23 +153,14 @@ int bench_map_new(struct bench_map **out)
 {
     struct bench_map *map = calloc(1, sizeof *map);
     *out = map;
-    if (map == NULL || (map->root = node_new()) == NULL) {
+    if (map == NULL || (map->root = node_new(map)) == NULL) {
         return bench_fail("memory: no memory");
     }
     return 0;
 }
 
-static void free_nodes(struct node *n, unsigned levels)
-{
-    for (unsigned i = 0; levels > 0 && i <= n->count; i++) {
-        free_nodes(n->children[i], levels - 1);
-    }
-    free(n);
-}
-
 void bench_map_free(struct bench_map *map)
 {
-    free_nodes(map->root, map->levels);
     while (map->chunks != NULL) {
         struct chunk *c = map->chunks;
         map->chunks = c->next;
@@ -166,9 +187,10 @@ static void open_slot(struct node *n, unsigned at, struct key k)
 
 /* Moves the keys from `keep` on to a new node; *up becomes its first. Of an inner node the key
  * that goes up leaves. */
-static struct node *split(struct node *n, unsigned keep, bool leaf, struct key *up)
+static struct node *split(struct bench_map *map, struct node *n, unsigned keep, bool leaf,
+                          struct key *up)
 {
-    struct node *right = node_new();
+    struct node *right = node_new(map);
     if (right == NULL) {
         return NULL;
     }
@@ -191,7 +213,7 @@ static struct node *split(struct node *n, unsigned keep, bool leaf, struct key *
 
 static int new_root(struct bench_map *map, struct key up, struct node *right)
 {
-    struct node *root = node_new();
+    struct node *root = node_new(map);
     if (root == NULL) {
         return -1;
     }
@@ -215,7 +237,7 @@ static int grow(struct bench_map *map, struct path *p, struct key up, struct nod
         struct key middle = {0, 0};
         if (n->count == SLOTS) {
             unsigned keep = at == SLOTS ? SLOTS - 2 : SLOTS / 2;
-            half = split(n, keep, false, &middle);
+            half = split(map, n, keep, false, &middle);
             if (half == NULL) {
                 return -1;
             }
@@ -248,6 +270,7 @@ static struct node *descend(const struct bench_map *map, struct key k, struct pa
             p->at[level] = at;
         }
         n = n->children[at];
+        fetch(n);
     }
     return n;
 }
@@ -282,7 +305,7 @@ int bench_map_put(struct bench_map *map, const struct bench_item *item)
         /* Keys that come in order leave full leaves behind. */
         bool last = at == SLOTS && leaf->next == NULL;
         unsigned keep = last ? SLOTS : SLOTS / 2;
-        right = split(leaf, keep, true, &up);
+        right = split(map, leaf, keep, true, &up);
         if (right == NULL) {
             return -1;
         }
@@ -332,9 +355,7 @@ static void get_group(const struct bench_map *map, const struct bench_item *keys
     for (unsigned level = 0; level < map->levels; level++) {
         for (unsigned i = 0; i < count; i++) {
             n[i] = n[i]->children[below(n[i], k[i], true)];
-            __builtin_prefetch(&n[i]->count);
-            __builtin_prefetch(&n[i]->high[SLOTS / 4]);
-            __builtin_prefetch(&n[i]->high[SLOTS / 2]);
+            fetch(n[i]);
         }
     }
     for (unsigned i = 0; i < count; i++) {

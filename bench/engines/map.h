@@ -1,4 +1,4 @@
-/* An ordered map in memory: a B+-tree of 128-slot nodes that are searched as arrays of keys of
+/* An ordered map in memory: a B+-tree of 64-slot nodes that are searched as arrays of keys of
  * 128 bits. Keys have at most 16 bytes (all of the comparison's have), zeros at the end do not
  * count. Nothing is given back before the whole map is. One writer at a time and no readers
  * beside it: the caller sees to that. */

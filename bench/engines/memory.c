@@ -34,9 +34,9 @@ static const char *version(void)
 static const char *describe(const struct bench_setup *s)
 {
     return s->durable
-               ? "B+-tree of 128-slot nodes in memory + the journal, synced; no checkpoint, "
+               ? "B+-tree of 64-slot nodes in memory + the journal, synced; no checkpoint, "
                  "no recovery, no snapshots"
-               : "B+-tree of 128-slot nodes in memory + the journal, not synced";
+               : "B+-tree of 64-slot nodes in memory + the journal, not synced";
 }
 
 static int open_db(void **out, const struct bench_setup *s)
