@@ -141,6 +141,25 @@ static void call_hooks(struct sop_txn *t, bool committed, const struct sop_commi
     }
 }
 
+/* Puts the name of the store in front of a conflict. A store that is open in the transaction no
+ * more was removed by it: its number must do. */
+static int name_conflict(const struct sop_txn *t, int rc, struct sop_err *err)
+{
+    if (rc != SOP_ERR_CONFLICT || t->conflict_store == 0) {
+        return rc;
+    }
+    if (t->conflict_store == SOP_CATALOG_STORE) {
+        return sop_err_wrap(err, rc, "the list of stores");
+    }
+    const struct sop_session *session = t->user;
+    for (const struct sop_store *s = session->stores; s != NULL; s = s->next) {
+        if (s->tree->id == t->conflict_store) {
+            return sop_err_wrap(err, rc, "store %s", s->name);
+        }
+    }
+    return sop_err_wrap(err, rc, "store %" PRIu64, t->conflict_store);
+}
+
 int sop_txn_commit(struct sop_txn **txn, struct sop_commit *result, struct sop_err *err)
 {
     struct sop_txn *t = txn == NULL ? NULL : *txn;
@@ -152,7 +171,7 @@ int sop_txn_commit(struct sop_txn **txn, struct sop_commit *result, struct sop_e
         rc = sop_txn__flush(t, err);
     }
     if (rc == 0) {
-        rc = sop_engine_commit(t, err);
+        rc = name_conflict(t, sop_engine_commit(t, err), err);
     }
     struct sop_commit done = t->result;
     if (result != NULL) {
@@ -191,7 +210,7 @@ int sop_txn_prepare(struct sop_txn **txn, struct sop_err *err)
     }
     rc = sop_txn__flush(t, err);
     if (rc == 0) {
-        rc = sop_engine_prepare(t, err);
+        rc = name_conflict(t, sop_engine_prepare(t, err), err);
     }
     if (rc != 0) {
         *txn = NULL;

@@ -57,7 +57,8 @@ struct sop_txn {
     bool writes_values;       /* bytes in packs must be synced before the record */
     struct sop_place *values; /* records in packs that it wrote: inflight until it ends; heap */
     size_t values_count, values_cap;
-    uint64_t ids; /* item ids handed out */
+    uint64_t ids;            /* item ids handed out */
+    uint64_t conflict_store; /* where validation failed, or 0 */
     /* the commit queue's part */
     struct sop_txn *queue_next;
     int rc;

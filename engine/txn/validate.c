@@ -1,12 +1,12 @@
 /* Validation of read sets; see validate.h. */
 #include "engine/txn/validate.h"
 
-static int conflict(struct sop_engine *e, const struct sop_tree *tree, const char *what,
+/* The layer above knows the name of the store. */
+static int conflict(struct sop_txn *t, const struct sop_tree *tree, const char *what,
                     struct sop_err *err)
 {
-    (void)e;
-    return SOP_ERR(err, CONFLICT, "store %" PRIu64 ": %s; run the transaction again", tree->id,
-                   what);
+    t->conflict_store = tree->id;
+    return SOP_ERR(err, CONFLICT, "%s; run the transaction again", what);
 }
 
 /* ---- against the head ----------------------------------------------------------------------
@@ -171,23 +171,22 @@ static int access_holds(struct sop_txn *t, struct sop_access *a, uint64_t head,
     bool holds = true;
     int rc = 0;
     if (atomic_load(&a->tree->dropped) != SOP_NEVER) {
-        return conflict(t->engine, a->tree, "the store was removed", err);
+        return conflict(t, a->tree, "the store was removed", err);
     }
     if (a->read_count && sop_tree_items(a->tree, t->moment) != sop_tree_items(a->tree, head)) {
-        return conflict(t->engine, a->tree, "the number of items that was read has changed",
-                        err);
+        return conflict(t, a->tree, "the number of items that was read has changed", err);
     }
     for (size_t i = 0; i < a->points_count && holds && rc == 0; i++) {
         rc = point_holds(t, a->tree, a->points[i], head, &holds, err);
     }
     if (rc == 0 && !holds) {
-        return conflict(t->engine, a->tree, "an item that was read has changed", err);
+        return conflict(t, a->tree, "an item that was read has changed", err);
     }
     if (rc == 0 && a->wset != NULL) {
         rc = changes_hold(t, a, head, &holds, err);
     }
     if (rc == 0 && !holds) {
-        return conflict(t->engine, a->tree, "an item that was changed here has changed", err);
+        return conflict(t, a->tree, "an item that was changed here has changed", err);
     }
     if (rc == 0 && a->read_all) {
         static const struct sop_read_range everything;
@@ -197,7 +196,7 @@ static int access_holds(struct sop_txn *t, struct sop_access *a, uint64_t head,
         rc = range_holds(t, a->tree, &a->ranges[i], head, slot, &holds, err);
     }
     if (rc == 0 && !holds) {
-        return conflict(t->engine, a->tree, "a range that was read has changed", err);
+        return conflict(t, a->tree, "a range that was read has changed", err);
     }
     return rc;
 }
@@ -279,15 +278,14 @@ int sop_validate_after(struct sop_txn *t, const struct sop_txn *earlier, struct 
                 continue;
             }
             if (b->dropped) {
-                return conflict(t->engine, a->tree, "the store was removed", err);
+                return conflict(t, a->tree, "the store was removed", err);
             }
             if ((a->read_count || a->read_all) && b->wset != NULL &&
                 sop_wset_count(b->wset) > 0) {
-                return conflict(t->engine, a->tree, "the number of items has changed", err);
+                return conflict(t, a->tree, "the number of items has changed", err);
             }
             if (b->wset != NULL && access_touched(a, b->wset)) {
-                return conflict(t->engine, a->tree, "what was read or changed has changed",
-                                err);
+                return conflict(t, a->tree, "what was read or changed has changed", err);
             }
         }
     }

@@ -213,10 +213,10 @@ SOP_API int sop_txn_begin(struct sop_txn **out, struct sop_db *db,
                           const struct sop_txn_options *options,
                           struct sop_err *err) SOP_MUST_USE;
 /* Ends the transaction; *txn becomes NULL (but see sop_txn_prepare). 0: committed, *result (may
- * be NULL) filled. CONFLICT, TIMEOUT: nothing happened, run it again (the text of a
- * conflict names the store by its sop_store_info.id). UNKNOWN: the outcome is
- * not known; result->id is filled: ask sop_txn_status() after reopening. QUOTA, NOSPACE, NOMEM,
- * LIMIT: nothing happened. IO: nothing happened, the database has stopped. */
+ * be NULL) filled. CONFLICT (the text names the store), TIMEOUT: nothing happened, run it again.
+ * UNKNOWN: the outcome is not known; result->id is filled: ask sop_txn_status() after reopening.
+ * QUOTA, NOSPACE, NOMEM, LIMIT: nothing happened. IO: nothing happened, the database has
+ * stopped. */
 SOP_API int sop_txn_commit(struct sop_txn **txn, struct sop_commit *result,
                            struct sop_err *err) SOP_MUST_USE;
 /* Nothing of it happens. *txn becomes NULL. Never fails; NULL inside is fine. */

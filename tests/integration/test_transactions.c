@@ -509,6 +509,38 @@ START_TEST(run_tries_again)
 }
 END_TEST
 
+static void names(const char *part)
+{
+    ck_assert_msg(strstr(kit.err.text, part) != NULL, "%s", kit.err.text);
+}
+
+START_TEST(conflicts_name_their_store)
+{
+    struct sop_store *s = NULL;
+    struct sop_view v;
+    for (int prepares = 0; prepares < 2; prepares++) {
+        struct sop_txn *t = db_kit_begin(&kit, SOP_WRITE);
+        db_kit_store(&kit, prepares ? "other" : "one more", NULL);
+        s = db_kit_open(&kit, t, "s");
+        FAILS(NOT_FOUND, sop_get(s, text("k"), &v, &kit.err), kit.err);
+        db_kit_add(&kit, s, "mine", "1");
+        put("k", "1");
+        FAILS(CONFLICT,
+              prepares ? sop_txn_prepare(&t, &kit.err) : sop_txn_commit(&t, NULL, &kit.err),
+              kit.err);
+        names("store s: ");
+        OK(sop_txn_begin(&t, kit.db, NULL, &kit.err), kit.err);
+        OK(sop_remove(db_kit_open(&kit, t, "s"), text("k"), &kit.err), kit.err);
+        db_kit_commit(&kit, t);
+    }
+    struct sop_txn *t = db_kit_begin(&kit, SOP_WRITE); /* two make the same store */
+    OK(sop_store_create(&s, t, "both", NULL, &kit.err), kit.err);
+    db_kit_store(&kit, "both", NULL);
+    FAILS(CONFLICT, sop_txn_commit(&t, NULL, &kit.err), kit.err);
+    names("the list of stores: ");
+}
+END_TEST
+
 START_TEST(errors_need_not_be_wanted)
 {
     struct sop_view v;
@@ -542,6 +574,7 @@ int main(void)
     tcase_add_test(all, a_prepared_one_commits_whatever_happens);
     tcase_add_test(all, outcomes_can_be_asked_for);
     tcase_add_test(all, run_tries_again);
+    tcase_add_test(all, conflicts_name_their_store);
     tcase_add_test(all, errors_need_not_be_wanted);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
