@@ -213,10 +213,10 @@ SOP_API int sop_txn_begin(struct sop_txn **out, struct sop_db *db,
                           const struct sop_txn_options *options,
                           struct sop_err *err) SOP_MUST_USE;
 /* Ends the transaction; *txn becomes NULL (but see sop_txn_prepare). 0: committed, *result (may
- * be NULL) filled. CONFLICT (the text names the store), TIMEOUT: nothing happened, run it again.
- * UNKNOWN: the outcome is not known; result->id is filled: ask sop_txn_status() after reopening.
- * QUOTA, NOSPACE, NOMEM, LIMIT: nothing happened. IO: nothing happened, the database has
- * stopped. */
+ * be NULL) filled. CONFLICT (the text names the store), TIMEOUT: nothing happened, run it
+ * again. UNKNOWN: the outcome is not known; result->id is filled: ask sop_txn_status() after
+ * reopening. QUOTA, NOSPACE, NOMEM, LIMIT: nothing happened. IO: nothing happened, the database
+ * has stopped. */
 SOP_API int sop_txn_commit(struct sop_txn **txn, struct sop_commit *result,
                            struct sop_err *err) SOP_MUST_USE;
 /* Nothing of it happens. *txn becomes NULL. Never fails; NULL inside is fine. */
@@ -457,10 +457,10 @@ struct sop_range_options {
 };
 SOP_API void sop_range_options_init(struct sop_range_options *options);
 /* Walks a range in batches; options NULL = the whole store. Bounds need not be whole keys.
- * Changes that its transaction makes ahead of where it stands are seen.
- * Keys, rides and inline values are handed out where they lie: nothing is copied but compressed
- * keys. next fills up to max views and *count; 0 with *count
- * == 0 at the end. Views live until the next call on this range. */
+ * Changes that its transaction makes ahead of where it stands are seen. Keys, rides and inline
+ * values are handed out where they lie: nothing is copied but compressed keys. next fills up to
+ * max views and *count; 0 with *count == 0 at the end. Views live until the next call on this
+ * range. */
 SOP_API int sop_range_open(struct sop_range **out, struct sop_store *store,
                            const struct sop_range_options *options,
                            struct sop_err *err) SOP_MUST_USE;
