@@ -5,9 +5,9 @@
  * interface so that full keys, item ids included, stay what they are.
  *
  *   1 make the folder, if it is absent
- *   2 create the database, and take its name away: sop.db is called sop.db.unfinished
+ *   2 create the database under a name that nobody looks for: sop.db.unfinished
  *   3 stores and items, some MB a transaction; a checkpoint when one is due
- *   4 checkpoint, sync, close; give the name back; sync folder and parent
+ *   4 checkpoint, sync, close; give it its name, sop.db; sync folder and parent
  *   5 open it read-only and verify it
  *
  * So whoever finds the folder of a copy that was cut short finds no database in it. When a step
@@ -24,8 +24,6 @@
 #define APPEND_BYTES_MAX (4u << 20) /* longer values are streamed, into a file of their own */
 #define COPY_CACHE_BYTES (64ull << 20)
 #define COPY_TIME_MS     (60u * 60 * 1000)
-#define NAME             "sop.db"
-#define NAME_UNFINISHED  "sop.db.unfinished"
 
 /* ---- the folder of the copy ----------------------------------------------------------------
  */
@@ -144,7 +142,8 @@ static int collect_name(void *arg, const char *name, struct sop_err *err)
 static void target_undo(struct target *t)
 {
     struct sop_buf names = {0};
-    (void)sop_volume_unlink(t->volume, NAME, NULL); /* no database any more, whatever follows */
+    (void)sop_volume_unlink(t->volume, SOP_DB_NAME,
+                            NULL); /* no database any more, whatever follows */
     if (sop_volume_list(t->volume, "", collect_name, &names, NULL) == 0) {
         for (size_t at = 0; at < names.len;) {
             const char *name = (const char *)names.data + at;
@@ -159,11 +158,11 @@ static void target_undo(struct target *t)
     }
 }
 
-static int rename_card(struct target *t, const char *from, const char *to, struct sop_err *err)
+static int name_it(struct target *t, struct sop_err *err)
 {
-    int rc = sop_volume_link(t->volume, from, to, err);
+    int rc = sop_volume_link(t->volume, SOP_DB_UNFINISHED, SOP_DB_NAME, err);
     if (rc == 0) {
-        rc = sop_volume_unlink(t->volume, from, err);
+        rc = sop_volume_unlink(t->volume, SOP_DB_UNFINISHED, err);
     }
     return rc == 0 ? sop_volume_dir_sync(t->volume, "", err) : rc;
 }
@@ -499,23 +498,22 @@ static int fill(struct target *t, const struct sop_db *source, struct copy *c,
     options.durability = SOP_DURABLE_NONE; /* all of it is synced in the end */
     options.max_bytes = source->identity.max_bytes;
     options.registry_hash_mod = source->identity.registry_hash_mod;
-    int rc = sop_db_open_on(&c->to, t->volume, sop_env_system(), &options, 0, err);
+    struct sop_db_place place = {
+        .volume = t->volume, .env = sop_env_system(), .name = SOP_DB_UNFINISHED};
+    int rc = sop_db__open_as(&c->to, &place, &options, err);
     if (rc != 0) {
         return rc;
     }
     /* What the source could keep the copy may keep, even while its journal is there, too. */
     c->to->now->engine->options.max_bytes = 0;
-    rc = rename_card(t, NAME, NAME_UNFINISHED, err);
-    if (rc == 0) {
-        rc = copy_all(c, err);
-    }
+    rc = copy_all(c, err);
     if (rc != 0) {
         sop_db_abandon(&c->to);
         return rc;
     }
     rc = sop_db_close(&c->to, err);
     if (rc == 0) {
-        rc = rename_card(t, NAME_UNFINISHED, NAME, err);
+        rc = name_it(t, err);
     }
     if (rc == 0 && t->parent != NULL) {
         rc = sop_volume_dir_sync(t->parent, "", err);
@@ -546,11 +544,37 @@ static int prove(struct target *t, const struct sop_db *source, const struct cop
     return rc == 0 ? 0 : sop_err_wrap(err, rc, "verify the copy");
 }
 
+static int copy_to(struct sop_db *db, struct target *t, sop_progress_fn progress, void *arg,
+                   struct sop_err *err)
+{
+    struct copy c = {.progress = progress, .arg = arg};
+    struct sop_generation *g = sop_db__enter(db);
+    c.from = g->engine;
+    int rc = sop_engine_begin(&c.read, g->engine, SOP_READ, NULL, COPY_TIME_MS, 0, err);
+    if (rc == 0) {
+        rc = fill(t, db, &c, err);
+        sop_engine_end(c.read);
+    }
+    sop_db__leave(db, g);
+    if (rc == 0) {
+        rc = prove(t, db, &c, err);
+    }
+    if (rc != 0) {
+        target_undo(t);
+    }
+    return rc;
+}
+
+int sop_db__backup_on(struct sop_db *db, struct sop_volume *volume, struct sop_err *err)
+{
+    struct target t = {.volume = volume};
+    return copy_to(db, &t, NULL, NULL, err);
+}
+
 int sop_db_backup(struct sop_db *db, const char *folder, sop_progress_fn progress, void *arg,
                   struct sop_err *err)
 {
     struct target t;
-    struct copy c = {.progress = progress, .arg = arg};
     int rc = sop_db__check(db, err);
     if (rc == 0) {
         rc = target_init(&t, folder, err);
@@ -558,20 +582,7 @@ int sop_db_backup(struct sop_db *db, const char *folder, sop_progress_fn progres
     if (rc != 0) {
         return sop_err_wrap(err, rc, "backup");
     }
-    struct sop_generation *g = sop_db__enter(db);
-    c.from = g->engine;
-    rc = sop_engine_begin(&c.read, g->engine, SOP_READ, NULL, COPY_TIME_MS, 0, err);
-    if (rc == 0) {
-        rc = fill(&t, db, &c, err);
-        sop_engine_end(c.read);
-    }
-    sop_db__leave(db, g);
-    if (rc == 0) {
-        rc = prove(&t, db, &c, err);
-    }
-    if (rc != 0) {
-        target_undo(&t);
-    }
+    rc = copy_to(db, &t, progress, arg, err);
     target_fini(&t);
     return rc == 0 ? 0 : sop_err_wrap(err, rc, "backup to %s", folder);
 }

@@ -86,10 +86,11 @@ static void identity_encode(const struct sop_identity *id, uint8_t to[SOP_IDENTI
     sop_put_u32(to + 12, sop_crc32c(to + 16, SOP_IDENTITY_BYTES - 16, 0));
 }
 
-static int identity_read(struct sop_volume *v, struct sop_identity *id, struct sop_err *err)
+static int identity_read(struct sop_volume *v, const char *name, struct sop_identity *id,
+                         struct sop_err *err)
 {
     struct sop_buf file = {0};
-    int rc = sop_volume_read_file(v, "sop.db", SOP_IDENTITY_BYTES, &file, err);
+    int rc = sop_volume_read_file(v, name, SOP_IDENTITY_BYTES, &file, err);
     if (rc == SOP_ERR_NOT_FOUND) {
         rc = SOP_ERR(err, NOT_A_DATABASE,
                      "%s holds no database (no file sop.db); check the path, or create one",
@@ -167,7 +168,8 @@ static int write_options(struct sop_volume *v, const struct sop_db_options *o,
 }
 
 /* The name that makes it a database. EXISTS: somebody else was faster. */
-static int name_it(struct sop_volume *v, const struct sop_identity *id, struct sop_err *err)
+static int name_it(struct sop_volume *v, const char *name, const struct sop_identity *id,
+                   struct sop_err *err)
 {
     char path[NEW_NAME_BYTES];
     uint8_t bytes[SOP_IDENTITY_BYTES];
@@ -177,50 +179,56 @@ static int name_it(struct sop_volume *v, const struct sop_identity *id, struct s
     if (rc != 0) {
         return rc;
     }
-    rc = sop_volume_link(v, path, "sop.db", err);
+    rc = sop_volume_link(v, path, name, err);
     if (rc != 0 && rc != SOP_ERR_EXISTS) {
         return rc; /* it may be there all the same: then both names say that it is not finished
                     */
     }
     int synced = rc == 0 ? sop_volume_dir_sync(v, "", err) : 0;
-    if (synced == 0 || sop_volume_unlink(v, "sop.db", NULL) == 0) {
+    if (synced == 0 || sop_volume_unlink(v, name, NULL) == 0) {
         (void)sop_volume_unlink(v, path, NULL); /* a name that may be lost must not be found */
     }
     return rc == 0 ? synced : rc;
 }
 
-static int collect_new(void *arg, const char *name, struct sop_err *err)
+struct second_name {
+    const char *first;
+    char found[NEW_NAME_BYTES];
+};
+
+static int find_second(void *arg, const char *name, struct sop_err *err)
 {
-    char *found = arg;
+    struct second_name *s = arg;
+    bool ours = is_new_name(name) || strcmp(name, SOP_DB_UNFINISHED) == 0;
     (void)err;
-    if (is_new_name(name) && strlen(name) < NEW_NAME_BYTES) {
-        memcpy(found, name, strlen(name) + 1);
+    if (ours && strcmp(name, s->first) != 0 && strlen(name) < sizeof s->found) {
+        memcpy(s->found, name, strlen(name) + 1);
     }
     return 0;
 }
 
 /* Whoever made it may have died between giving it its name and making that durable. */
-static int finish_creation(struct sop_volume *v, struct sop_err *err)
+static int finish_creation(struct sop_volume *v, const char *name, struct sop_err *err)
 {
     struct sop_stat st;
-    char path[NEW_NAME_BYTES] = "";
-    int rc = sop_volume_stat(v, "sop.db", &st, err);
+    struct second_name second = {.first = name};
+    int rc = sop_volume_stat(v, name, &st, err);
     if (rc != 0 || st.links < 2) {
         return rc;
     }
     rc = sop_volume_dir_sync(v, "", err);
     if (rc == 0) {
-        rc = sop_volume_list(v, "", collect_new, path, err);
+        rc = sop_volume_list(v, "", find_second, &second, err);
     }
-    if (rc == 0 && path[0] != 0) {
-        (void)sop_volume_unlink(v, path, NULL);
+    if (rc == 0 && second.found[0] != 0) {
+        (void)sop_volume_unlink(v, second.found, NULL);
     }
     return rc;
 }
 
-/* Makes an empty database; sop.db, its name, comes last. */
+/* Makes an empty database; its name, sop.db, comes last. */
 static int create(struct sop_volume *v, struct sop_env *env, const struct sop_db_options *o,
-                  struct sop_identity *id, struct sop_err *err)
+                  const char *name, struct sop_identity *id, struct sop_err *err)
 {
     static const char *const folders[] = {"registry", "checkpoints", "packs"};
     int rc = sop_volume_list(v, "", only_ours, v, err);
@@ -242,7 +250,7 @@ static int create(struct sop_volume *v, struct sop_env *env, const struct sop_db
         rc = sop_volume_dir_sync(v, "", err);
     }
     if (rc == 0) {
-        rc = name_it(v, id, err);
+        rc = name_it(v, name, id, err);
     }
     return rc != 0 ? sop_err_wrap(err, rc, "create a database in %s", v->shown) : 0;
 }
@@ -369,16 +377,12 @@ static int copy_comparers(struct sop_db *db, const struct sop_db_options *o,
     return 0;
 }
 
-int sop_db_open_on(struct sop_db **out, struct sop_volume *volume, struct sop_env *env,
-                   const struct sop_db_options *options, uint32_t chain_dir_slots,
-                   struct sop_err *err)
+int sop_db__open_as(struct sop_db **out, const struct sop_db_place *place,
+                    const struct sop_db_options *options, struct sop_err *err)
 {
-    struct sop_db_options defaults;
+    struct sop_volume *volume = place->volume;
+    const char *name = place->name;
     *out = NULL;
-    if (options == NULL) {
-        sop_db_options_init(&defaults);
-        options = &defaults;
-    }
     int rc = check_options(options, err);
     if (rc != 0) {
         return rc;
@@ -391,10 +395,10 @@ int sop_db_open_on(struct sop_db **out, struct sop_volume *volume, struct sop_en
     db->pid = (int64_t)getpid();
     db->forks = sop_forks();
     db->volume = volume;
-    db->env = env;
+    db->env = place->env;
     db->options = *options;
     db->options.comparers = NULL;
-    db->chain_dir_slots = chain_dir_slots;
+    db->chain_dir_slots = place->chain_dir_slots;
     sop_mutex_init(&db->mutex, SOP_RANK_PROCESS_TABLE);
     if (gethostname(db->host, sizeof db->host - 1) != 0) {
         db->host[0] = 0;
@@ -402,20 +406,20 @@ int sop_db_open_on(struct sop_db **out, struct sop_volume *volume, struct sop_en
     struct sop_err why = {0};
     rc = copy_comparers(db, options, err);
     if (rc == 0) {
-        rc = identity_read(volume, &db->identity, &why);
+        rc = identity_read(volume, name, &db->identity, &why);
         if (rc == SOP_ERR_NOT_A_DATABASE && why.sys == 0 && options->create) {
             struct sop_stat st;
-            rc = sop_volume_stat(volume, "sop.db", &st, &why);
+            rc = sop_volume_stat(volume, name, &st, &why);
             rc = rc != 0 ? rc
                  : st.kind != SOP_FILE_ABSENT
                      ? SOP_ERR(&why, NOT_A_DATABASE, "sop.db is not of a SOP database")
-                     : create(volume, env, options, &db->identity, &why);
+                     : create(volume, place->env, options, name, &db->identity, &why);
             if (rc == SOP_ERR_EXISTS) { /* somebody else was faster */
-                rc = identity_read(volume, &db->identity, &why);
+                rc = identity_read(volume, name, &db->identity, &why);
             }
         }
         if (rc == 0 && !options->read_only) {
-            rc = finish_creation(volume, &why);
+            rc = finish_creation(volume, name, &why);
         }
         if (rc != 0 && err != NULL) {
             *err = why;
@@ -433,6 +437,20 @@ int sop_db_open_on(struct sop_db **out, struct sop_volume *volume, struct sop_en
     }
     *out = db;
     return 0;
+}
+
+int sop_db_open_on(struct sop_db **out, struct sop_volume *volume, struct sop_env *env,
+                   const struct sop_db_options *options, uint32_t chain_dir_slots,
+                   struct sop_err *err)
+{
+    struct sop_db_place place = {
+        .volume = volume, .env = env, .name = SOP_DB_NAME, .chain_dir_slots = chain_dir_slots};
+    struct sop_db_options defaults;
+    if (options == NULL) {
+        sop_db_options_init(&defaults);
+        options = &defaults;
+    }
+    return sop_db__open_as(out, &place, options, err);
 }
 
 int sop_db__no_folder(const char *folder, const struct sop_err *why, struct sop_err *err)
@@ -542,13 +560,13 @@ int sop_db_destroy(const char *folder, struct sop_err *err)
     if (rc != 0) {
         return rc;
     }
-    rc = identity_read(v, &id, err);
+    rc = identity_read(v, SOP_DB_NAME, &id, err);
     if (rc == 0) { /* opening proves that nobody has it */
         rc = sop_db_open(&db, folder, NULL, err);
         rc = rc == SOP_ERR_BUSY ? rc : 0;
         sop_db_abandon(&db);
     }
-    static const char *const names[] = {"sop.db",      "chain", "members", "registry",
+    static const char *const names[] = {SOP_DB_NAME,   "chain", "members", "registry",
                                         "checkpoints", "packs", "ballast", "dboptions.json"};
     for (size_t i = 0; i < SOP_ARRAY_LEN(names) && rc == 0; i++) {
         rc = sop_volume_remove_tree(v, names[i], err);

@@ -56,6 +56,19 @@ struct sop_db {
     uint64_t users; /* transactions and snapshots that are open */
 };
 
+/* The file that makes a folder a database, and what it is called while a backup is made. */
+#define SOP_DB_NAME       "sop.db"
+#define SOP_DB_UNFINISHED "sop.db.unfinished"
+
+/* Where a database is, and under which name. Borrowed; volume and env until close. */
+struct sop_db_place {
+    struct sop_volume *volume;
+    struct sop_env *env;
+    const char *name;
+    uint32_t chain_dir_slots; /* 0 = default */
+};
+int sop_db__open_as(struct sop_db **out, const struct sop_db_place *place,
+                    const struct sop_db_options *options, struct sop_err *err) SOP_MUST_USE;
 /* Opens on a volume that the caller owns and keeps until close. chain_dir_slots: 0 = default.
  */
 int sop_db_open_on(struct sop_db **out, struct sop_volume *volume, struct sop_env *env,
@@ -63,6 +76,10 @@ int sop_db_open_on(struct sop_db **out, struct sop_volume *volume, struct sop_en
                    struct sop_err *err) SOP_MUST_USE;
 /* Closes as if the process had died: nothing more is written. For crash tests. */
 void sop_db_abandon(struct sop_db **db);
+
+/* sop_db_backup() into an empty volume that the caller owns and keeps. For crash tests. */
+int sop_db__backup_on(struct sop_db *db, struct sop_volume *volume,
+                      struct sop_err *err) SOP_MUST_USE;
 
 /* A generation for as long as the caller needs it. */
 struct sop_generation *sop_db__enter(struct sop_db *db);
