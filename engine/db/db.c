@@ -621,6 +621,7 @@ int sop_db_refresh(struct sop_db *db, struct sop_err *err)
         return rc;
     }
     struct sop_generation *fresh = NULL;
+    struct sop_generation *here = sop_db__enter(db); /* nobody may close it meanwhile */
     rc = open_generation(db, &fresh, err);
     if (rc == 0) {
         sop_mutex_lock(&db->mutex);
@@ -629,6 +630,7 @@ int sop_db_refresh(struct sop_db *db, struct sop_err *err)
         sop_mutex_unlock(&db->mutex);
         generation_unref(db, old, false);
     }
+    sop_db__leave(db, here);
     return rc;
 }
 

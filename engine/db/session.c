@@ -177,7 +177,7 @@ int sop_txn_commit(struct sop_txn **txn, struct sop_commit *result, struct sop_e
     if (result != NULL) {
         *result = done;
     }
-    if (t->state == SOP_TXN_PREPARED && (rc == SOP_ERR_NOSPACE || rc == SOP_ERR_NOMEM)) {
+    if (rc != 0 && t->state == SOP_TXN_PREPARED && sop_engine_check(t->engine, NULL) == 0) {
         return sop_err_wrap(err, rc, "commit what is prepared: it stays so, try again");
     }
     *txn = NULL;

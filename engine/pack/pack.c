@@ -297,6 +297,11 @@ void sop_packs_cut(struct sop_packs *p)
     sop_mutex_unlock(&p->lock);
 }
 
+void sop_packs_follow(struct sop_packs *p)
+{
+    p->follows = true;
+}
+
 uint64_t sop_packs_appended(const struct sop_packs *p)
 {
     return atomic_load_explicit(&p->appended_bytes, memory_order_relaxed);

@@ -57,6 +57,9 @@ int sop_packs_open(struct sop_packs **out, struct sop_volume *v, struct sop_env 
                    const uint8_t database_id[16], uint64_t member,
                    struct sop_err *err) SOP_MUST_USE;
 void sop_packs_close(struct sop_packs **packs);
+/* The files are another process's, which removes them when it likes: a place whose file is gone
+ * gives CONFLICT instead of DATA_LOSS. Before the first read. */
+void sop_packs_follow(struct sop_packs *p);
 
 /* Writes one record; *place is readable at once, durable after the next sync.
  * NOSPACE: nothing of it counts; a later append may work. IO, NOMEM. */

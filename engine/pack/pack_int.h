@@ -71,6 +71,7 @@ struct sop_packs {
     struct sop_pack_file *files;
     struct sop_pack_file *appending;
     uint32_t number_last; /* greatest file number given out or found */
+    bool follows;         /* sop_packs_follow */
     unsigned names;       /* set of enum sop_pack_names, due for the next sync */
     bool folders_made;
     bool syncing;

@@ -65,12 +65,19 @@ static int header_of_place(const struct sop_packs *p, const struct sop_place *pl
                : sop_pack__damaged(err, place->member, place->file, place->offset, what);
 }
 
-/* Opens the file of a place. A file that is not there is damage: the place was given out. */
+/* Opens the file of a place. A file that is not there is damage: the place was given out.
+ * Whoever follows another's database has no say in what that one sweeps, and must look again.
+ */
 static int use_place(struct sop_packs *p, const struct sop_place *place,
                      struct sop_pack_use *use, struct sop_err *err)
 {
     SOP_ASSERT(!sop_place_none(place));
     int rc = sop_pack__use(p, place->member, place->file, use, err);
+    if (rc == SOP_ERR_NOT_FOUND && p->follows) {
+        return SOP_ERR(err, CONFLICT,
+                       "the writer has compacted away what this state reads; call "
+                       "sop_db_refresh() and begin again");
+    }
     if (rc == SOP_ERR_NOT_FOUND) {
         return sop_pack__damaged(err, place->member, place->file, place->offset,
                                  "the file is missing");

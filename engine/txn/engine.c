@@ -214,6 +214,9 @@ static struct sop_engine *engine_new(const struct sop_engine_options *o, struct 
     sop_extents_init(&e->extents, o->volume, &e->cache, o->database_id);
     int rc = sop_packs_open(&e->reader, o->volume, o->env, o->database_id, 0, err);
     e->cache.packs = e->reader;
+    if (rc == 0 && o->observer) {
+        sop_packs_follow(e->reader);
+    }
     if (rc == 0) {
         rc = sop_pages_init(&e->pages, &e->cache, handle_of_page, e, err);
     }

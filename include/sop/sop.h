@@ -111,7 +111,8 @@ SOP_API int sop_db_sync(struct sop_db *db, struct sop_err *err) SOP_MUST_USE;
 SOP_API int sop_db_compact(struct sop_db *db, struct sop_err *err) SOP_MUST_USE;
 /* read_only: moves to the newest state that the writer has shown on the volume: a living one
  * shows its commits once a second (sop_maintain()), all of them when it closes. Open
- * transactions keep theirs. Otherwise does nothing. */
+ * transactions keep theirs; when the writer has compacted away what an old state needs, reading
+ * it gives CONFLICT: refresh and begin again. Otherwise does nothing. */
 SOP_API int sop_db_refresh(struct sop_db *db, struct sop_err *err) SOP_MUST_USE;
 
 struct sop_db_stats { /* filled by sop_db_stats(), nothing of it before */
@@ -224,8 +225,9 @@ SOP_API void sop_txn_rollback(struct sop_txn **txn);
 /* First phase of two: validates, and reserves what was read and written, so that a following
  * sop_txn_commit() cannot give CONFLICT. On error the transaction has been rolled back and *txn
  * is NULL. A prepared transaction accepts only commit and rollback; it ends with its process.
- * Its max_time counts no more, and a commit that gives NOSPACE or NOMEM leaves it prepared and
- * *txn as it is: free something and commit again, or roll back. */
+ * Its max_time counts no more, and a commit that fails (NOSPACE, NOMEM, a page that cannot be
+ * read) leaves it prepared and *txn as it is, unless the database has stopped: mend the cause
+ * and commit again, or roll back. */
 SOP_API int sop_txn_prepare(struct sop_txn **txn, struct sop_err *err) SOP_MUST_USE;
 /* Called after the commit has been decided (committed true) or the transaction ended otherwise,
  * on the thread that ends it, in the order of registration; `result` is NULL when not

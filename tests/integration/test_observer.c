@@ -1,6 +1,7 @@
 /* A read-only opening pins nothing: while it reads, the owner may write checkpoints and sweep
  * what they do not need. At each operation of an opening the owner does so; the opening begins
- * again with what is there now, and succeeds. */
+ * again with what is there now, and succeeds. One that is open already and reads what has been
+ * compacted away is told to look again. */
 #include "engine/db/db_int.h"
 #include "engine/volume/sim.h"
 #include "tests/lib/api_kit.h"
@@ -96,12 +97,55 @@ START_TEST(an_opening_outruns_the_sweep)
 }
 END_TEST
 
+START_TEST(a_state_that_was_compacted_away_asks_for_a_refresh)
+{
+    struct db_kit owner = {0};
+    struct sop_db *db = NULL;
+    struct sop_txn *t = NULL;
+    struct sop_store *s = NULL;
+    struct sop_view view;
+    OK(sop_volume_sim_new(&disk, &kit.err), kit.err);
+    OK(open_on(disk, true, &owner.db), kit.err);
+    db_kit_store(&owner, "s", NULL);
+    for (unsigned i = 0; i < ITEMS; i++) {
+        db_kit_put(&owner, "s", numbered(i), "old");
+    }
+    OK(sop_db_checkpoint(owner.db, &owner.err), owner.err);
+    OK(sop_db_close(&owner.db, &kit.err), kit.err);
+    OK(open_on(disk, true, &owner.db), kit.err); /* with a pack file of its own */
+    db_kit_store(&owner, "t", NULL);
+    OK(sop_db_checkpoint(owner.db, &owner.err), owner.err);
+    OK(open_on(disk, false, &db), kit.err); /* knows the catalog, nothing of the store */
+    for (unsigned i = 0; i < ITEMS; i++) {
+        db_kit_put(&owner, "s", numbered(i), "new");
+    }
+    for (int i = 0; i < 3; i++) {
+        OK(sop_db_compact(owner.db, &owner.err), owner.err);
+    }
+    struct sop_txn_options o;
+    sop_txn_options_init(&o);
+    o.mode = SOP_READ;
+    OK(sop_txn_begin(&t, db, &o, &kit.err), kit.err);
+    int rc = sop_store_open(&s, t, "s", &kit.err);
+    rc = rc == 0 ? sop_get(s, text(numbered(0)), &view, &kit.err) : rc;
+    ck_assert_msg(rc == SOP_ERR_CONFLICT, "%s: %s", sop_err_name(rc), kit.err.text);
+    ck_assert_ptr_nonnull(strstr(kit.err.text, "sop_db_refresh()"));
+    sop_txn_rollback(&t);
+    OK(sop_db_refresh(db, &kit.err), kit.err);
+    check_items(db);
+    OK(sop_db_close(&db, &kit.err), kit.err);
+    OK(sop_db_close(&owner.db, &kit.err), kit.err);
+    sop_volume_destroy(disk);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("observer");
     TCase *t = tcase_create("opening");
     tcase_set_timeout(t, 300);
     tcase_add_test(t, an_opening_outruns_the_sweep);
+    tcase_add_test(t, a_state_that_was_compacted_away_asks_for_a_refresh);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_set_fork_status(r, CK_NOFORK);
