@@ -9,7 +9,7 @@
 #   models    tests/model/run: the protocol, exhaustively, and its mutants
 #   dev       gcc with ASan, UBSan, deep checks: all tests, small
 #   tsan      gcc with TSan: the tests labelled "threads"
-#   release   gcc -O2: all tests, full; clang -O2: everything compiles
+#   release   gcc -O2: all tests, full; clang -O2: everything compiles; instructions of fixed work
 #   fuzz      clang, libFuzzer, ASan, UBSan: each decoder for a while
 #   coverage  all tests, small; lines of engine/ that ran
 #
@@ -214,7 +214,10 @@ stage_tsan()
 
 stage_release()
 {
-    compile release && run_tests release "$SCALE_FULL"
+    if compile release; then
+        run_tests release "$SCALE_FULL"
+        check "tools/perf-guard" tools/perf-guard "$build/release/bench/sop-bench" && grep -v '^$' "$logs/check"
+    fi
     compile clang
 }
 
