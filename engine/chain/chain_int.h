@@ -224,7 +224,7 @@ bool sop_chain__read_beat(struct sop_chain *c, const uint8_t nonce[SOP_NONCE_BYT
 /* --- end.c --- */
 
 /* After follow: DATA_LOSS if something shows that history goes on behind the view, SEALED if it
- * has gone on meanwhile. */
+ * has gone on meanwhile. Rows of gone members without a folder are dropped. */
 int sop_chain__check_end(struct sop_chain *c, struct sop_err *err) SOP_MUST_USE;
 
 /* --- member.c: the own folder --- */

@@ -5,7 +5,11 @@
  *     before n is there, and names of a directory become durable in order);
  *   - the beat of a member that we have not seen join, if it confirmed records of its tenure,
  *     or a record in its journal.
- * Somebody may join while we look: then the next slot is there when it is read again. */
+ * Somebody may join while we look: then the next slot is there when it is read again.
+ *
+ * On the way the rows of gone members whose folder has been removed are dropped. The checkpoint
+ * that removes folders has captured its state before: without this the rows would come back
+ * with each opening, and every manifest would be longer than the one before. */
 #include "engine/chain/chain_int.h"
 
 #include "engine/journal/format.h"
@@ -18,6 +22,7 @@ struct look {
     uint64_t number;                /* of the directory that the next slot belongs to */
     uint64_t found;                 /* greatest slot that somebody knows */
     char proof[SOP_CHAIN_PATH_BYTES];
+    bool *there; /* per row of the gone: its folder is */
 };
 
 static void note(struct look *l, uint64_t slot, const char *path)
@@ -58,22 +63,34 @@ static int note_dir(void *arg, const char *name, struct sop_err *err)
     return rc == SOP_ERR_NOT_FOUND ? 0 : rc; /* removed meanwhile */
 }
 
-static bool is_ours(const struct sop_chain_view *v, const char *name)
+/* Has it joined as far as we have read? */
+static bool is_known(struct look *l, const uint8_t nonce[SOP_NONCE_BYTES])
 {
-    char hex[SOP_NONCE_HEX_BYTES];
+    const struct sop_chain_view *v = &l->chain->view;
     for (size_t i = 0; i < v->member_count; i++) {
-        sop_chain__hex(v->members[i].nonce, hex);
-        if (strcmp(hex, name) == 0) {
+        if (memcmp(v->members[i].nonce, nonce, SOP_NONCE_BYTES) == 0) {
             return true;
         }
     }
     for (size_t i = 0; i < v->gone_count; i++) {
-        sop_chain__hex(v->gone[i].nonce, hex);
-        if (strcmp(hex, name) == 0) {
+        if (memcmp(v->gone[i].nonce, nonce, SOP_NONCE_BYTES) == 0) {
+            l->there[i] = true;
             return true;
         }
     }
     return false;
+}
+
+static void forget_removed(struct look *l)
+{
+    struct sop_chain_view *v = &l->chain->view;
+    size_t kept = 0;
+    for (size_t i = 0; i < v->gone_count; i++) {
+        if (l->there[i]) {
+            v->gone[kept++] = v->gone[i];
+        }
+    }
+    v->gone_count = kept;
 }
 
 /* The tenure of the first record in a journal, 0 = none. */
@@ -108,7 +125,7 @@ static int note_member(void *arg, const char *name, struct sop_err *err)
     char path[SOP_CHAIN_PATH_BYTES];
     uint8_t nonce[SOP_NONCE_BYTES];
     (void)err;
-    if (!sop_chain__parse_nonce(name, nonce) || is_ours(&l->chain->view, name)) {
+    if (!sop_chain__parse_nonce(name, nonce) || is_known(l, nonce)) {
         return 0;
     }
     if (sop_chain__read_beat(l->chain, nonce, &beat)) {
@@ -120,17 +137,32 @@ static int note_member(void *arg, const char *name, struct sop_err *err)
     return 0;
 }
 
+/* 0: nothing came behind the newest slot, or l->found says that something did. */
+static int look_around(struct sop_chain *c, struct look *l, struct sop_err *err)
+{
+    uint8_t nonce[SOP_NONCE_BYTES];
+    if (!sop_chain__parse_dir(c->view.dir, &l->number, nonce)) {
+        SOP_UNREACHABLE("names of directories are checked when they are read");
+    }
+    l->there = sop_calloc(c->view.gone_count + 1, sizeof *l->there);
+    if (l->there == NULL) {
+        return SOP_ERR(err, NOMEM, "look for later members");
+    }
+    int rc = sop_volume_list(c->volume, "chain", note_dir, l, err);
+    if (rc == 0) {
+        rc = sop_volume_list(c->volume, "members", note_member, l, err);
+    }
+    if (rc == 0) {
+        forget_removed(l);
+    }
+    sop_free(l->there);
+    return rc;
+}
+
 int sop_chain__check_end(struct sop_chain *c, struct sop_err *err)
 {
     struct look l = {.chain = c, .found = c->view.lsn.slot};
-    uint8_t nonce[SOP_NONCE_BYTES];
-    if (!sop_chain__parse_dir(c->view.dir, &l.number, nonce)) {
-        SOP_UNREACHABLE("names of directories are checked when they are read");
-    }
-    int rc = sop_volume_list(c->volume, "chain", note_dir, &l, err);
-    if (rc == 0) {
-        rc = sop_volume_list(c->volume, "members", note_member, &l, err);
-    }
+    int rc = look_around(c, &l, err);
     if (rc != 0 || l.found == c->view.lsn.slot) {
         return rc;
     }

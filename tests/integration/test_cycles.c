@@ -23,7 +23,7 @@
 #define SPACE_GROWTH_MAX 2u
 
 struct measure {
-    uint64_t files, bytes, open_ns;
+    uint64_t files, bytes, open_ns, state_bytes;
 };
 
 static struct tmpdir dir;
@@ -50,6 +50,7 @@ static uint64_t syncs(void)
 struct counts {
     uint64_t open_most, close_most, close_checkpoint_most, checkpoints;
     uint64_t times[WINDOW];
+    uint64_t state_bytes; /* of the chain in the newest opening: part of every manifest */
 };
 
 /* Opens, puts, closes; counts syncs of opening and closing. */
@@ -67,6 +68,10 @@ static void cycle(uint64_t n, struct counts *c)
     uint64_t opened = syncs() - before;
     OK(sop_db_stats(db, &stats, &err), err);
     c->times[n % WINDOW] = stats.open_ns;
+    struct sop_buf state = {0};
+    OK(sop_chain_state(db->now->engine->chain, &state, &err), err);
+    c->state_bytes = state.len;
+    sop_buf_fini(&state);
 
     struct sop_txn *t = NULL;
     struct sop_store *s = NULL;
@@ -111,16 +116,20 @@ static void measure(struct counts *c, uint64_t n, struct measure *m)
     for (unsigned i = 0; i < WINDOW; i++) {
         quickest = c->times[i] < quickest ? c->times[i] : quickest;
     }
-    *m = (struct measure){.files = file_count, .bytes = file_bytes, .open_ns = quickest};
-    printf("cycles: after %5" PRIu64 ": %" PRIu64 " files, %" PRIu64
-           " KiB, opening %.2f ms (quickest of %u)\n",
-           n, m->files, m->bytes / 1024, (double)m->open_ns / 1e6, WINDOW);
+    *m = (struct measure){.files = file_count,
+                          .bytes = file_bytes,
+                          .open_ns = quickest,
+                          .state_bytes = c->state_bytes};
+    printf("cycles: after %5" PRIu64 ": %" PRIu64 " files, %" PRIu64 " KiB, %" PRIu64
+           " bytes of chain state, opening %.2f ms (quickest of %u)\n",
+           n, m->files, m->bytes / 1024, m->state_bytes, (double)m->open_ns / 1e6, WINDOW);
 }
 
 static void most(struct measure *m, const struct measure *x)
 {
     m->files = x->files > m->files ? x->files : m->files;
     m->bytes = x->bytes > m->bytes ? x->bytes : m->bytes;
+    m->state_bytes = x->state_bytes > m->state_bytes ? x->state_bytes : m->state_bytes;
 }
 
 START_TEST(many_cycles_leave_no_trace)
@@ -159,6 +168,7 @@ START_TEST(many_cycles_leave_no_trace)
     ck_assert_uint_lt(c.checkpoints, cycles / 8);
     ck_assert_uint_le(late.files, early.files * SPACE_GROWTH_MAX);
     ck_assert_uint_le(late.bytes, early.bytes * SPACE_GROWTH_MAX);
+    ck_assert_uint_le(late.state_bytes, early.state_bytes * SPACE_GROWTH_MAX);
     ck_assert_uint_le(late.open_ns, early.open_ns * TIME_GROWTH_MAX);
     sop_volume_destroy(counted);
     sop_volume_destroy(real);
