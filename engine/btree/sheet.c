@@ -79,6 +79,27 @@ size_t sop_sheet__common_parts(struct sop_slice a1, struct sop_slice a2, struct 
 /* ---- view -----------------------------------------------------------------------------------
  */
 
+/* Finds out whether heads are spread evenly enough for a guess to save anything: those at a
+ * quarter, half and three quarters lie where they are expected. Heads of an image that was not
+ * checked yet may be anything. */
+static void expect_heads(struct sop_sheet *s)
+{
+    if (s->count <= GUESS_WINDOW || s->compared || s->heads[s->count - 1] <= s->heads[0]) {
+        return;
+    }
+    uint64_t first = s->heads[0];
+    double rate = (double)(s->count - 1) / (double)(s->heads[s->count - 1] - first);
+    for (uint32_t quarter = 1; quarter < 4; quarter++) {
+        uint32_t at = (uint32_t)((uint64_t)s->count * quarter / 4);
+        double off = (double)(s->heads[at] - first) * rate - (double)at;
+        if (s->heads[at] < first || off > GUESS_WINDOW / 2.0 || off < -(GUESS_WINDOW / 2.0)) {
+            return;
+        }
+    }
+    s->head_first = first;
+    s->head_rate = rate;
+}
+
 /* Fills the view from header fields and lengths that fit together. */
 static void view_fill(struct sop_slice image, struct sop_sheet *s)
 {
@@ -109,12 +130,7 @@ static void view_fill(struct sop_slice image, struct sop_sheet *s)
     at = (at + low + high + prefix + 7) & ~(size_t)7;
     s->heads = (const uint64_t *)(const void *)(p + at);
     s->offsets = (const uint32_t *)(const void *)(p + at + (size_t)s->count * 8);
-    if (s->count > GUESS_WINDOW && !s->compared) { /* heads of a bad image may be anything */
-        uint64_t first = s->heads[0];
-        uint64_t last = s->heads[s->count - 1];
-        s->head_first = first;
-        s->head_rate = last > first ? (double)(s->count - 1) / (double)(last - first) : 0;
-    }
+    expect_heads(s);
 }
 
 void sop_sheet_view(struct sop_slice image, struct sop_sheet *out)

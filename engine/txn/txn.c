@@ -122,6 +122,8 @@ void sop_engine_end(struct sop_txn *t)
     for (struct sop_access *a = t->accesses; a != NULL; a = a->next) {
         sop_free(a->points);
         sop_free(a->ranges);
+        sop_buf_fini(&a->near_low);
+        sop_buf_fini(&a->near_high);
     }
     sop_pages_unpin(&e->pages, t->pin);
     sop_epoch_give(&e->epochs, t->slot);
@@ -299,6 +301,46 @@ static int note_behind(struct sop_txn *t, struct sop_access *a, struct sop_versi
     return rc;
 }
 
+static bool is_near(const struct sop_access *a, struct sop_slice key)
+{
+    const struct sop_order *order = &a->tree->order;
+    return a->near &&
+           (a->near_low.len == 0 ||
+            sop_order_cmp(order, key, sop_buf_slice(&a->near_low)) >= 0) &&
+           (!a->near_has_high || sop_order_cmp(order, key, sop_buf_slice(&a->near_high)) < 0);
+}
+
+/* Remembers a leaf that was asked for twice running: neighbours are looked up one after the
+ * other more often than not, and need not go down the tree each time. */
+static int note_leaf(struct sop_access *a, const struct sop_version *leaf, struct sop_err *err)
+{
+    a->near = false;
+    if (a->near_page != leaf->page) {
+        a->near_page = leaf->page;
+        return 0;
+    }
+    sop_buf_clear(&a->near_low);
+    sop_buf_clear(&a->near_high);
+    int rc = sop_buf_append(&a->near_low, leaf->low.data, leaf->low.len, err);
+    if (rc == 0) {
+        rc = sop_buf_append(&a->near_high, leaf->high.data, leaf->high.len, err);
+    }
+    a->near_has_high = leaf->has_high;
+    a->near = rc == 0;
+    return rc;
+}
+
+static int find_leaf(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
+                     struct sop_version **leaf, struct sop_err *err)
+{
+    struct sop_pages *pages = &t->engine->pages;
+    if (t->mode != SOP_NO_CHECK && is_near(a, key)) { /* the others move on to new moments */
+        return sop_pages_at(pages, &a->tree->order, a->near_page, t->moment, leaf, err);
+    }
+    int rc = sop_tree_descend(pages, a->tree, t->moment, SOP_WAY_KEY, key, 0, leaf, NULL, err);
+    return rc == 0 ? note_leaf(a, *leaf, err) : rc;
+}
+
 int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
                  struct sop_cell **cell, bool *found, struct sop_item *item,
                  struct sop_err *err)
@@ -313,7 +355,10 @@ int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
         return 0;
     }
     struct sop_version *leaf = NULL;
-    int rc = sop_tree_find(&t->engine->pages, a->tree, t->moment, key, found, item, &leaf, err);
+    int rc = find_leaf(t, a, key, &leaf, err);
+    if (rc == 0) {
+        rc = sop_version_find(leaf, &a->tree->order, key, found, item, err);
+    }
     if (rc == 0 && !*found && !leaf->has_high && t->mode == SOP_WRITE) {
         rc = note_behind(t, a, leaf, key, err);
     }

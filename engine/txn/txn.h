@@ -35,8 +35,13 @@ struct sop_access {
     bool knows_behind; /* no key >= behind is in the snapshot; an empty one: none at all */
     uint8_t misses;    /* at the right end, since that was last tried to be found out */
     struct sop_slice behind; /* arena */
-    int64_t delta;           /* items that the changes add, as far as known */
-    struct sop_slice info;   /* created: the catalog's record; arena */
+    /* The leaf of the newest look-up; `near`: it was that twice running, and its fences are
+     * here. What covers a key at a pinned moment never changes. */
+    bool near, near_has_high;
+    uint64_t near_page;
+    struct sop_buf near_low, near_high;
+    int64_t delta;         /* items that the changes add, as far as known */
+    struct sop_slice info; /* created: the catalog's record; arena */
 };
 
 enum sop_txn_state { SOP_TXN_OPEN = 1, SOP_TXN_PREPARED = 2, SOP_TXN_ENDED = 3 };
