@@ -208,6 +208,24 @@ START_TEST(read_skew_never_shows)
 }
 END_TEST
 
+START_TEST(a_writer_with_skewed_reads_is_refused)
+{
+    db_kit_put(&kit, "s", "x", "old");
+    db_kit_put(&kit, "s", "y", "old");
+    struct sop_txn *r = db_kit_begin(&kit, SOP_WRITE);
+    struct sop_store *sr = db_kit_open(&kit, r, "s");
+    ck_assert_str_eq(db_kit_get(&kit, sr, "x"), "old");
+    struct sop_txn *w = db_kit_begin(&kit, SOP_WRITE);
+    update(db_kit_open(&kit, w, "s"), "x", "new");
+    update(db_kit_open(&kit, w, "s"), "y", "new");
+    db_kit_commit(&kit, w);
+    ck_assert_str_eq(db_kit_get(&kit, sr, "y"), "old"); /* one state, though an old one */
+    db_kit_add(&kit, sr, "sum", "old old");
+    db_kit_conflicts(&kit, r);
+    ck_assert_uint_eq(db_kit_count(&kit, "s"), 2);
+}
+END_TEST
+
 START_TEST(long_fork_never_shows)
 {
     db_kit_put(&kit, "s", "x", "0");
@@ -225,6 +243,33 @@ START_TEST(long_fork_never_shows)
         ck_assert_str_eq(db_kit_get(&kit, db_kit_open(&kit, all[i], "s"), "x"), x[i]);
         db_kit_commit(&kit, all[i]);
     }
+}
+END_TEST
+
+/* Two that write down what they saw: in one order of x and y both cannot be right. */
+START_TEST(a_long_fork_of_writers_is_refused)
+{
+    db_kit_put(&kit, "s", "x", "0");
+    db_kit_put(&kit, "s", "y", "0");
+    struct sop_txn *writes_x = db_kit_begin(&kit, SOP_WRITE);
+    struct sop_txn *writes_y = db_kit_begin(&kit, SOP_WRITE);
+    struct sop_txn *early = db_kit_begin(&kit, SOP_WRITE);
+    update(db_kit_open(&kit, writes_x, "s"), "x", "1");
+    update(db_kit_open(&kit, writes_y, "s"), "y", "1");
+    db_kit_commit(&kit, writes_x);
+    struct sop_txn *late = db_kit_begin(&kit, SOP_WRITE);
+    struct sop_store *s = db_kit_open(&kit, late, "s");
+    ck_assert_str_eq(db_kit_get(&kit, s, "x"), "1");
+    ck_assert_str_eq(db_kit_get(&kit, s, "y"), "0");
+    db_kit_add(&kit, s, "late saw", "x");
+    db_kit_commit(&kit, writes_y);
+    s = db_kit_open(&kit, early, "s");
+    ck_assert_str_eq(db_kit_get(&kit, s, "x"), "0");
+    ck_assert_str_eq(db_kit_get(&kit, s, "y"), "0");
+    db_kit_add(&kit, s, "early saw", "nothing");
+    db_kit_conflicts(&kit, late);
+    db_kit_conflicts(&kit, early);
+    ck_assert_uint_eq(db_kit_count(&kit, "s"), 2);
 }
 END_TEST
 
@@ -541,7 +586,9 @@ int main(void)
     tcase_add_test(t, phantom_over_a_split_is_refused);
     tcase_add_test(t, a_split_alone_is_no_conflict);
     tcase_add_test(t, read_skew_never_shows);
+    tcase_add_test(t, a_writer_with_skewed_reads_is_refused);
     tcase_add_test(t, long_fork_never_shows);
+    tcase_add_test(t, a_long_fork_of_writers_is_refused);
     tcase_add_test(t, count_that_was_read_is_a_read_of_the_store);
     tcase_add_test(t, creation_of_one_store_by_two_second_fails);
     tcase_add_test(t, creator_rolls_back_while_others_commit);
