@@ -20,10 +20,15 @@ static void check_string(struct sop_slice s)
     free(own);
 }
 
-static void check_inside(struct sop_slice part, struct sop_slice whole)
+/* Inside of the whole, and a value itself: no byte more, none less. */
+static void check_part(struct sop_slice part, struct sop_slice whole)
 {
+    struct sop_slice alone = {0};
+    size_t at = 0;
     SOP_ASSERT(part.len > 0 && part.data >= whole.data &&
                part.data + part.len <= whole.data + whole.len);
+    SOP_ASSERT(sop_jsontext__check(part, &alone, &at) == NULL);
+    SOP_ASSERT(alone.data == part.data && alone.len == part.len);
 }
 
 /* Each part of a checked value, without recursion. */
@@ -50,9 +55,9 @@ static void walk(struct sop_slice value)
         if (depth == 0) {
             return;
         }
-        check_inside(value, open[depth - 1].container);
+        check_part(value, open[depth - 1].container);
         if (open[depth - 1].container.data[0] == '{') {
-            check_inside(name, open[depth - 1].container);
+            check_part(name, open[depth - 1].container);
             check_string(name);
         }
     }
@@ -73,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     }
     struct sop_slice all = {text, len};
     if (sop_jsontext__check(all, &value, &at) == NULL) {
-        check_inside(value, all);
+        check_part(value, all);
         walk(value);
     } else {
         SOP_ASSERT(at <= len);
