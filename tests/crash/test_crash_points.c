@@ -319,9 +319,9 @@ static uint64_t run_script(const struct script *s, uint64_t seed, uint64_t strid
 
 START_TEST(every_point_of_a_script_is_survived)
 {
-    struct amounts a = {.points = test_scale(30, 300, 0),
+    struct amounts a = {.points = test_scale(30, 0, 0),
                         .draws = test_scale(2, 3, 12),
-                        .nest_each = test_scale(40, 25, 10),
+                        .nest_each = test_scale(40, 40, 10),
                         .nest_points = test_scale(8, 25, 100)};
     uint64_t seeds = script_wanted((size_t)_i) ? test_scale(1, 1, 20) : 0;
     const char *only = getenv("SOP_CRASH_SEED"); /* repeats one seed */

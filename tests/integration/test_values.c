@@ -1,5 +1,6 @@
 /* Values in pieces: streamed in, read from any offset, aborted, left open. */
 #include "tests/lib/api_kit.h"
+#include "tests/lib/scale.h"
 
 #define MIB (1u << 20)
 
@@ -106,6 +107,31 @@ START_TEST(forty_mib_in_pieces)
     db_kit_reopen(&kit);
     t = db_kit_begin(&kit, SOP_READ);
     expect_streamed(db_kit_open(&kit, t, "d"), "film", len);
+    db_kit_commit(&kit, t);
+}
+END_TEST
+
+/* Too much to write for the builds that are slow. */
+START_TEST(one_gib_is_the_most)
+{
+    uint64_t len = 1024ull * MIB;
+    struct sop_value_writer *w = NULL;
+    struct sop_entry e = {.key = text("too long")};
+    if (test_scale(0, 1, 1) == 0) {
+        return;
+    }
+    struct sop_txn *t = db_kit_begin(&kit, SOP_WRITE);
+    struct sop_store *s = db_kit_open(&kit, t, "d");
+    stream(s, SOP_PUT_ADD, "longest", len);
+    OK(sop_value_create(&w, s, SOP_PUT_ADD, &e, &kit.err), kit.err);
+    write_pieces(w, len, MIB);
+    FAILS(TOO_LARGE, sop_value_write(w, text("x"), &kit.err), kit.err);
+    sop_value_abort(&w);
+    db_kit_commit(&kit, t);
+    db_kit_reopen(&kit);
+    ck_assert_uint_eq(db_kit_count(&kit, "d"), 1);
+    t = db_kit_begin(&kit, SOP_READ);
+    expect_streamed(db_kit_open(&kit, t, "d"), "longest", len);
     db_kit_commit(&kit, t);
 }
 END_TEST
@@ -355,6 +381,7 @@ int main(void)
     tcase_set_timeout(all, 300);
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_test(all, forty_mib_in_pieces);
+    tcase_add_test(all, one_gib_is_the_most);
     tcase_add_test(all, small_and_empty_streams);
     tcase_add_test(all, the_three_ways_to_put);
     tcase_add_test(all, many_writers_at_once_and_other_calls_between);
