@@ -253,7 +253,9 @@ SOP_API int sop_txn_status(struct sop_db *db, const struct sop_txn_id *id,
                            enum sop_txn_outcome *outcome, struct sop_err *err) SOP_MUST_USE;
 
 /* A state that stays readable while it is pinned. Costs nothing while nothing changes; holds
- * back the space of what is replaced. */
+ * back the space of what is replaced. Any thread; several transactions may read at it at once.
+ * End with sop_snapshot_release(), when no transaction reads at it any more and before the
+ * database is closed; NULL inside is fine, *snapshot becomes NULL. */
 SOP_API int sop_snapshot_pin(struct sop_snapshot **out, struct sop_db *db,
                              struct sop_err *err) SOP_MUST_USE;
 SOP_API void sop_snapshot_release(struct sop_snapshot **snapshot);
@@ -359,8 +361,11 @@ SOP_API int sop_update(struct sop_store *store, const struct sop_entry *entry,
  * to->value is ignored. In a non-unique store an item with another key has another id. */
 SOP_API int sop_update_key(struct sop_store *store, struct sop_slice key,
                            const struct sop_entry *to, struct sop_err *err) SOP_MUST_USE;
+/* The item with this key goes, of duplicates the first. NOT_FOUND. */
 SOP_API int sop_remove(struct sop_store *store, struct sop_slice key,
                        struct sop_err *err) SOP_MUST_USE;
+/* Fills *view with the item of this key, of duplicates the first; struct sop_view says how long
+ * it lives. NOT_FOUND. */
 SOP_API int sop_get(struct sop_store *store, struct sop_slice key, struct sop_view *view,
                     struct sop_err *err) SOP_MUST_USE;
 
