@@ -58,7 +58,7 @@ int sop_packs_open(struct sop_packs **out, struct sop_volume *v, struct sop_env 
                    struct sop_err *err) SOP_MUST_USE;
 void sop_packs_close(struct sop_packs **packs);
 /* The files are another process's, which removes them when it likes: a place whose file is gone
- * gives CONFLICT instead of DATA_LOSS. Before the first read. */
+ * gives CONFLICT instead of DATA_LOSS. Before other threads read. */
 void sop_packs_follow(struct sop_packs *p);
 
 /* Writes one record; *place is readable at once, durable after the next sync.

@@ -75,8 +75,10 @@ static int use_place(struct sop_packs *p, const struct sop_place *place,
     int rc = sop_pack__use(p, place->member, place->file, use, err);
     if (rc == SOP_ERR_NOT_FOUND && p->follows) {
         return SOP_ERR(err, CONFLICT,
-                       "the writer has compacted away what this state reads; call "
-                       "sop_db_refresh() and begin again");
+                       "packs/%" PRIx64 "/%" PRIu32
+                       " is gone: the writer has compacted away what this state reads; call "
+                       "sop_db_refresh() and begin again",
+                       place->member, place->file);
     }
     if (rc == SOP_ERR_NOT_FOUND) {
         return sop_pack__damaged(err, place->member, place->file, place->offset,

@@ -214,9 +214,6 @@ static struct sop_engine *engine_new(const struct sop_engine_options *o, struct 
     sop_extents_init(&e->extents, o->volume, &e->cache, o->database_id);
     int rc = sop_packs_open(&e->reader, o->volume, o->env, o->database_id, 0, err);
     e->cache.packs = e->reader;
-    if (rc == 0 && o->observer) {
-        sop_packs_follow(e->reader);
-    }
     if (rc == 0) {
         rc = sop_pages_init(&e->pages, &e->cache, handle_of_page, e, err);
     }
@@ -640,6 +637,9 @@ int sop_engine_open(struct sop_engine **out, const struct sop_engine_options *op
         return rc; /* the caller names the folder */
     }
     struct sop_engine *e = *out;
+    if (options->observer) { /* until here what is missing was a reason to look again */
+        sop_packs_follow(e->reader);
+    }
     e->durable = e->pages.head;
     rc = sop_engine__measure(e, why);
     e->open_ns = sop_env_mono_ns(e->env) - begin;
