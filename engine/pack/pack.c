@@ -297,9 +297,10 @@ void sop_packs_cut(struct sop_packs *p)
     sop_mutex_unlock(&p->lock);
 }
 
-void sop_packs_follow(struct sop_packs *p)
+void sop_packs_follow(struct sop_packs *p, sop_moved_on_fn moved_on, void *arg)
 {
-    p->follows = true;
+    p->moved_on = moved_on;
+    p->moved_on_arg = arg;
 }
 
 uint64_t sop_packs_appended(const struct sop_packs *p)

@@ -57,9 +57,11 @@ int sop_packs_open(struct sop_packs **out, struct sop_volume *v, struct sop_env 
                    const uint8_t database_id[16], uint64_t member,
                    struct sop_err *err) SOP_MUST_USE;
 void sop_packs_close(struct sop_packs **packs);
-/* The files are another process's, which removes them when it likes: a place whose file is gone
- * gives CONFLICT instead of DATA_LOSS. Before other threads read. */
-void sop_packs_follow(struct sop_packs *p);
+/* The files are another process's, which removes them when it likes. Of a place whose file is
+ * gone `moved_on` is asked whether that one has gone on since this state (then CONFLICT;
+ * otherwise DATA_LOSS as ever); any thread, no lock held. Before the first read. */
+typedef bool (*sop_moved_on_fn)(void *arg);
+void sop_packs_follow(struct sop_packs *p, sop_moved_on_fn moved_on, void *arg);
 
 /* Writes one record; *place is readable at once, durable after the next sync.
  * NOSPACE: nothing of it counts; a later append may work. IO, NOMEM. */

@@ -70,9 +70,10 @@ struct sop_packs {
     struct sop_cond synced; /* a sync ended, or the last writer that one waits for */
     struct sop_pack_file *files;
     struct sop_pack_file *appending;
-    uint32_t number_last; /* greatest file number given out or found */
-    bool follows;         /* sop_packs_follow */
-    unsigned names;       /* set of enum sop_pack_names, due for the next sync */
+    uint32_t number_last;     /* greatest file number given out or found */
+    sop_moved_on_fn moved_on; /* sop_packs_follow; NULL: the files are our own to remove */
+    void *moved_on_arg;
+    unsigned names; /* set of enum sop_pack_names, due for the next sync */
     bool folders_made;
     bool syncing;
     bool stopped; /* a sync failed: what was written is unknown for good */

@@ -73,7 +73,7 @@ static int use_place(struct sop_packs *p, const struct sop_place *place,
 {
     SOP_ASSERT(!sop_place_none(place));
     int rc = sop_pack__use(p, place->member, place->file, use, err);
-    if (rc == SOP_ERR_NOT_FOUND && p->follows) {
+    if (rc == SOP_ERR_NOT_FOUND && p->moved_on != NULL && p->moved_on(p->moved_on_arg)) {
         return SOP_ERR(err, CONFLICT,
                        "packs/%" PRIx64 "/%" PRIu32
                        " is gone: the writer has compacted away what this state reads; call "

@@ -617,6 +617,17 @@ static int open_once(struct sop_engine **out, const struct sop_engine_options *o
     return rc;
 }
 
+/* Of an observer: has the owner written a newer checkpoint than the one that is followed? */
+static bool owner_moved_on(void *arg)
+{
+    const struct sop_engine *e = (const struct sop_engine *)arg;
+    struct sop_manifest_name ours = {0};
+    if (e->kept[0].used) {
+        ours.lsn = e->kept[0].manifest.point.lsn;
+    }
+    return moved_on(e->volume, &ours, 1, NULL) == SOP_ERR_SEALED;
+}
+
 int sop_engine_open(struct sop_engine **out, const struct sop_engine_options *options,
                     struct sop_err *err)
 {
@@ -638,7 +649,7 @@ int sop_engine_open(struct sop_engine **out, const struct sop_engine_options *op
     }
     struct sop_engine *e = *out;
     if (options->observer) { /* until here what is missing was a reason to look again */
-        sop_packs_follow(e->reader);
+        sop_packs_follow(e->reader, owner_moved_on, e);
     }
     e->durable = e->pages.head;
     rc = sop_engine__measure(e, why);
