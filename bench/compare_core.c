@@ -204,7 +204,7 @@ static int change(struct bench_worker *w)
 static int read_changed(struct bench_worker *w)
 {
     const struct changes *c = w->arg;
-    uint8_t key[BENCH_KEY_BYTES];
+    uint8_t key[BENCH_KEY_BYTES] = {0};
     struct bench_item item = {.key = slice(key)};
     int rc = w->task->engine->read_begin(w->session);
     for (; rc == 0 && w->ops < c->done; w->ops++) {
@@ -315,7 +315,7 @@ static int add_singles(struct bench_worker *w)
 static int read_singles(struct bench_worker *w)
 {
     const struct singles *s = w->arg;
-    uint8_t key[BENCH_KEY_BYTES];
+    uint8_t key[BENCH_KEY_BYTES] = {0};
     struct bench_item item = {.key = slice(key)};
     int rc = w->task->engine->read_begin(w->session);
     for (unsigned thread = 0; thread < s->threads; thread++) {
