@@ -157,7 +157,7 @@ static void recover(struct recovery *x, const struct image *i, const char *conte
     b->power = b->kill = b->high = x->last; /* what it has shown once it must keep */
     b->after_low = x->after;
     b->after_high = x->after + 1;
-    if (i->point % 4 == 0) {
+    if (test_scale(i->point % 4 == 0, 1, 1)) {
         script_verify(x->world.db, i->point % 16 == 0, context);
     }
     fine(script_after_put(x->world.db, x->after + 1, &err), &err, "put", context);
