@@ -294,8 +294,8 @@ static int note_behind(struct sop_txn *t, struct sop_access *a, struct sop_versi
     }
     if (rc == 0 && (!any || sop_order_cmp(&a->tree->order, sop_buf_slice(&last), key) < 0)) {
         struct sop_slice from = any || leaf->low.len > 0 ? key : sop_slice(NULL, 0);
-        rc = sop_arena_copy(&t->arena, from, &a->behind, err);
-        a->knows_behind = rc == 0;
+        /* Without room for it the look-ups go on as before: that is no error. */
+        a->knows_behind = sop_arena_copy(&t->arena, from, &a->behind, NULL) == 0;
     }
     sop_buf_fini(&last);
     return rc;
@@ -312,22 +312,18 @@ static bool is_near(const struct sop_access *a, struct sop_slice key)
 
 /* Remembers a leaf that was asked for twice running: neighbours are looked up one after the
  * other more often than not, and need not go down the tree each time. */
-static int note_leaf(struct sop_access *a, const struct sop_version *leaf, struct sop_err *err)
+static void note_leaf(struct sop_access *a, const struct sop_version *leaf)
 {
     a->near = false;
     if (a->near_page != leaf->page) {
         a->near_page = leaf->page;
-        return 0;
+        return;
     }
     sop_buf_clear(&a->near_low);
     sop_buf_clear(&a->near_high);
-    int rc = sop_buf_append(&a->near_low, leaf->low.data, leaf->low.len, err);
-    if (rc == 0) {
-        rc = sop_buf_append(&a->near_high, leaf->high.data, leaf->high.len, err);
-    }
     a->near_has_high = leaf->has_high;
-    a->near = rc == 0;
-    return rc;
+    a->near = sop_buf_append(&a->near_low, leaf->low.data, leaf->low.len, NULL) == 0 &&
+              sop_buf_append(&a->near_high, leaf->high.data, leaf->high.len, NULL) == 0;
 }
 
 static int find_leaf(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
@@ -338,7 +334,10 @@ static int find_leaf(struct sop_txn *t, struct sop_access *a, struct sop_slice k
         return sop_pages_at(pages, &a->tree->order, a->near_page, t->moment, leaf, err);
     }
     int rc = sop_tree_descend(pages, a->tree, t->moment, SOP_WAY_KEY, key, 0, leaf, NULL, err);
-    return rc == 0 ? note_leaf(a, *leaf, err) : rc;
+    if (rc == 0) {
+        note_leaf(a, *leaf);
+    }
+    return rc;
 }
 
 int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
