@@ -160,11 +160,11 @@ int sop_thread_start(pthread_t *out, void *(*run)(void *), void *arg, const char
 /* ---- forks ---------------------------------------------------------------------------------
  */
 
-static _Atomic uint64_t forks;
+_Atomic uint64_t sop_forks_counted;
 
 static void count_fork(void)
 {
-    atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&sop_forks_counted, 1, memory_order_relaxed);
 }
 
 static void watch_forks(void)
@@ -177,5 +177,5 @@ uint64_t sop_forks(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, watch_forks);
-    return atomic_load_explicit(&forks, memory_order_relaxed);
+    return atomic_load_explicit(&sop_forks_counted, memory_order_relaxed);
 }

@@ -7,6 +7,7 @@
 #include "engine/base/base.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum sop_rank {
     SOP_RANK_PROCESS_TABLE = 1, /* table of open databases */
@@ -50,5 +51,11 @@ int sop_thread_start(pthread_t *out, void *(*run)(void *), void *arg, const char
 /* How many forks lie between the first call in this program and here: a handle that notes it
  * when it is made can tell, for the price of a load, that it is in a child. Any thread. */
 uint64_t sop_forks(void);
+extern _Atomic uint64_t sop_forks_counted; /* written by count_fork() alone */
+/* The same after the first call. */
+static inline uint64_t sop_forks_since(void)
+{
+    return atomic_load_explicit(&sop_forks_counted, memory_order_relaxed);
+}
 
 #endif

@@ -482,24 +482,23 @@ static uint32_t seek_compared(const struct sop_sheet *s, const struct sop_order 
     return from;
 }
 
-uint32_t sop_sheet_seek(const struct sop_sheet *s, const struct sop_order *order,
-                        struct sop_slice key, bool *exact)
+/* Is the key's place outside the keys with the sheet's prefix? Then *at is it. */
+static inline bool beyond_prefix(const struct sop_sheet *s, struct sop_slice key, uint32_t *at)
 {
-    *exact = false;
-    if (order->compare != NULL) {
-        return seek_compared(s, order, key, exact);
-    }
     size_t prefix = s->prefix.len;
-    if (prefix > 0) {
-        size_t least = key.len < prefix ? key.len : prefix;
-        int cmp = least == 0 ? 0 : memcmp(key.data, s->prefix.data, least);
-        if (cmp != 0 || key.len < prefix) {
-            return cmp > 0 ? s->count : 0; /* all keys are less, or all are greater */
-        }
+    if (prefix == 0) {
+        return false;
     }
-    struct sop_slice suffix = sop_slice__from(key, prefix);
-    uint64_t head = sop_sheet__head(suffix.data, suffix.len);
-    uint32_t at = sheet_below(s, head);
+    size_t least = key.len < prefix ? key.len : prefix;
+    int cmp = least == 0 ? 0 : memcmp(key.data, s->prefix.data, least);
+    *at = cmp > 0 ? s->count : 0; /* all keys are less, or all are greater */
+    return cmp != 0 || key.len < prefix;
+}
+
+/* The place of a suffix, when the heads before `at` are less than its own. */
+static inline uint32_t seek_from(const struct sop_sheet *s, uint32_t at, uint64_t head,
+                                 struct sop_slice suffix, bool *exact)
+{
     if (at == s->count || s->heads[at] != head) {
         return at;
     }
@@ -509,6 +508,43 @@ uint32_t sop_sheet_seek(const struct sop_sheet *s, const struct sop_order *order
                                  : at + heads_below(s->heads + at, s->count - at, head + 1);
     }
     return seek_tied(s, at, end, suffix, exact);
+}
+
+uint32_t sop_sheet_seek(const struct sop_sheet *s, const struct sop_order *order,
+                        struct sop_slice key, bool *exact)
+{
+    uint32_t at = 0;
+    *exact = false;
+    if (order->compare != NULL) {
+        return seek_compared(s, order, key, exact);
+    }
+    if (beyond_prefix(s, key, &at)) {
+        return at;
+    }
+    struct sop_slice suffix = sop_slice__from(key, s->prefix.len);
+    uint64_t head = sop_sheet__head(suffix.data, suffix.len);
+    return seek_from(s, sheet_below(s, head), head, suffix, exact);
+}
+
+uint32_t sop_sheet_seek_near(const struct sop_sheet *s, const struct sop_order *order,
+                             struct sop_slice key, uint32_t near, bool *exact)
+{
+    uint32_t at = 0;
+    *exact = false;
+    if (order->compare != NULL) {
+        return seek_compared(s, order, key, exact);
+    }
+    if (beyond_prefix(s, key, &at)) {
+        return at;
+    }
+    struct sop_slice suffix = sop_slice__from(key, s->prefix.len);
+    uint64_t head = sop_sheet__head(suffix.data, suffix.len);
+    if (near + 1 < s->count && s->heads[near] < head && s->heads[near + 1] >= head) {
+        at = near + 1;
+    } else {
+        at = sheet_below(s, head);
+    }
+    return seek_from(s, at, head, suffix, exact);
 }
 
 void sop_sheet__bounds(const struct sop_sheet *s, const struct sop_order *order,

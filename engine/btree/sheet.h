@@ -66,6 +66,9 @@ struct sop_item sop_sheet_item(const struct sop_sheet *s, uint32_t i);
 /* First index whose key is >= key (lower bound), in 0..count; *exact = equal key found. */
 uint32_t sop_sheet_seek(const struct sop_sheet *s, const struct sop_order *order,
                         struct sop_slice key, bool *exact);
+/* The same; looks first behind `near`, where an earlier search ended (any number). */
+uint32_t sop_sheet_seek_near(const struct sop_sheet *s, const struct sop_order *order,
+                             struct sop_slice key, uint32_t near, bool *exact);
 /* Compares item i's key with key, in the store's order. */
 int sop_sheet_cmp(const struct sop_sheet *s, const struct sop_order *order, uint32_t i,
                   struct sop_slice key);

@@ -17,13 +17,14 @@
  * 4. Cells never move, and nodes are never freed: memory goes back with the arena only.
  *
  * The finger remembers the leaf of the newest look-up and the place found there. Keys that come
- * near one another, and a put after a find of the same key, need no descent: a head strictly
- * between two heads of a leaf, with the leaf's first `skip` bytes before it, has its place
- * between them (by 1 and the order of the leaf).
+ * near one another need no descent: a head strictly between two heads of a leaf, with the leaf's
+ * first `skip` bytes before it, has its place between them (by 1 and the order of the leaf).
  *
  * All memory that a put needs is taken before anything changes, so a put that fails leaves the
  * tree as it was (perhaps with a spare node for the next one). */
 #include "engine/btree/wset.h"
+
+#include "engine/base/codec.h"
 
 #define NODE_SLOTS 64u
 /* Every level but the edges is at least half full: 32^12 cells fit nowhere. */
@@ -108,10 +109,30 @@ static inline size_t common_prefix(struct sop_slice a, struct sop_slice b)
     return len;
 }
 
+/* Are the first len bytes the same? What keys have in common is mostly short: then two words
+ * that may overlap are compared without a call. */
+static inline bool same_bytes(const uint8_t *a, const uint8_t *b, size_t len)
+{
+    if (len == 0) {
+        return true;
+    }
+    if (len > 2 * sizeof(uint64_t)) {
+        return memcmp(a, b, len) == 0;
+    }
+    if (len >= sizeof(uint64_t)) {
+        size_t last = len - sizeof(uint64_t);
+        return sop_get_u64(a) == sop_get_u64(b) && sop_get_u64(a + last) == sop_get_u64(b + last);
+    }
+    if (len >= sizeof(uint32_t)) {
+        size_t last = len - sizeof(uint32_t);
+        return sop_get_u32(a) == sop_get_u32(b) && sop_get_u32(a + last) == sop_get_u32(b + last);
+    }
+    return a[0] == b[0] && a[len / 2] == b[len / 2] && a[len - 1] == b[len - 1];
+}
+
 static inline bool has_prefix(const struct sop_wset *w, struct sop_slice key)
 {
-    return key.len >= w->prefix.len &&
-           (w->prefix.len == 0 || memcmp(key.data, w->prefix.data, w->prefix.len) == 0);
+    return key.len >= w->prefix.len && same_bytes(key.data, w->prefix.data, w->prefix.len);
 }
 
 static inline struct inner *as_inner(struct node *n)
@@ -199,8 +220,7 @@ static inline bool near_finger(const struct sop_wset *w, struct sop_slice key, u
         return false;
     }
     const struct node *n = &w->finger->node;
-    if (key.len < n->skip ||
-        (n->skip > 0 && memcmp(key.data, n->cells[0]->key.data, n->skip) != 0)) {
+    if (key.len < n->skip || !same_bytes(key.data, n->cells[0]->key.data, n->skip)) {
         return false;
     }
     *head = head_at(w, key, n->skip);
@@ -212,20 +232,28 @@ static inline bool near_finger(const struct sop_wset *w, struct sop_slice key, u
 static struct leaf *locate(const struct sop_wset *w, struct sop_slice key, uint32_t *at,
                            bool *exact)
 {
-    if (!has_prefix(w, key)) {
+    uint64_t head;
+    struct node *n = &w->last->node;
+    if (near_finger(w, key, &head)) { /* between two keys: the tree's prefix is its own, too */
+        n = &w->finger->node;
+        *at = w->finger_at; /* or right behind it, as ascending keys come */
+        *at += *at < n->count && n->heads[*at] < head;
+        if (*at > 0 && *at < n->count && n->heads[*at - 1] < head && n->heads[*at] > head) {
+            *exact = false;
+            return w->finger;
+        }
+    } else if (!has_prefix(w, key)) {
         *exact = false;
         bool before = sop_slice_cmp(key, w->prefix) < 0;
         *at = before ? 0 : w->last->node.count;
         return before ? w->first : w->last;
-    }
-    uint64_t head;
-    struct node *n = &w->last->node; /* ascending keys end behind the last cell */
-    if (head_at(w, key, n->skip) > n->heads[n->count - 1]) {
-        *exact = false;
+    } else if (head_at(w, key, n->skip) > n->heads[n->count - 1]) {
+        *exact = false; /* ascending keys end behind the last cell */
         *at = n->count;
         return w->last;
+    } else {
+        n = w->root;
     }
-    n = near_finger(w, key, &head) ? &w->finger->node : w->root;
     while (n->level != 0) {
         struct inner *inner = as_inner(n);
         n = inner->children[child_of(w, inner, key)];
@@ -311,8 +339,10 @@ static void node_insert(const struct sop_wset *w, struct node *n, uint32_t at,
 {
     SOP_ASSERT(n->count < NODE_SLOTS && at <= n->count);
     size_t moved = n->count - at;
-    memmove(n->heads + at + 1, n->heads + at, moved * sizeof n->heads[0]);
-    memmove(n->cells + at + 1, n->cells + at, moved * sizeof(void *));
+    if (moved > 0) {
+        memmove(n->heads + at + 1, n->heads + at, moved * sizeof n->heads[0]);
+        memmove(n->cells + at + 1, n->cells + at, moved * sizeof(void *));
+    }
     n->heads[at] = head_at(w, cell->key, n->skip);
     n->cells[at] = cell;
     if (child != NULL) {
@@ -494,66 +524,29 @@ static void split_insert(struct sop_wset *w, const struct path *path, struct sop
     insert_above(w, path, &right->node);
 }
 
-static struct sop_cell *cell_new(struct sop_wset *w, struct sop_slice key)
+static struct sop_cell *cell_new(struct sop_wset *w, const struct sop_wset_want *want)
 {
-    if (key.len > SIZE_MAX / 2) {
+    struct sop_slice key = want->key;
+    if (key.len > SIZE_MAX / 4 || want->room > SIZE_MAX / 4) {
         return NULL;
     }
-    struct sop_cell *cell = sop_arena_alloc(w->arena, sizeof *cell + key.len);
+    struct sop_cell *cell = sop_arena_alloc(w->arena, sizeof *cell + key.len + want->room);
     if (cell == NULL) {
         return NULL;
     }
     uint8_t *copy = (uint8_t *)(cell + 1);
-    if (key.len != 0) {
-        memcpy(copy, key.data, key.len);
-    }
+    sop_copy(copy, key.data, key.len);
     *cell = (struct sop_cell){.key = sop_slice(copy, key.len)};
     return cell;
 }
 
-/* The key is greater than all others and the last leaf has room: nothing need be searched. */
-static bool appends(const struct sop_wset *w, struct sop_slice key)
-{
-    const struct node *n = &w->last->node;
-    if (n->count == NODE_SLOTS) {
-        return false;
-    }
-    uint64_t head = head_at(w, key, n->skip);
-    uint64_t greatest = n->heads[n->count - 1];
-    if (head != greatest) {
-        return head > greatest;
-    }
-    return key_cmp(w, key, n->cells[n->count - 1]->key) > 0;
-}
-
-/* Where a new key goes in a leaf that has room, without a descent; false: descend. */
-static bool place_at_finger(const struct sop_wset *w, struct sop_slice key, struct path *path)
-{
-    uint64_t head;
-    if (!near_finger(w, key, &head)) {
-        return false;
-    }
-    const struct node *n = &w->finger->node;
-    uint32_t at = w->finger_at;
-    if (at == 0 || at >= n->count || n->heads[at - 1] >= head || n->heads[at] <= head) {
-        bool exact;
-        at = search(w, n, 0, key, &exact);
-        if (exact) {
-            return false;
-        }
-    }
-    path->leaf = w->finger;
-    path->at = at;
-    return n->count < NODE_SLOTS;
-}
-
-static int put_first(struct sop_wset *w, struct sop_slice key, struct sop_cell **cell,
-                     struct sop_err *err)
+static int put_first(struct sop_wset *w, const struct sop_wset_want *want,
+                     struct sop_cell **cell, struct sop_err *err)
 {
     if (w->spare_leaf == NULL) {
         w->spare_leaf = sop_arena_alloc(w->arena, sizeof *w->spare_leaf);
     }
-    *cell = w->spare_leaf == NULL ? NULL : cell_new(w, key);
+    *cell = w->spare_leaf == NULL ? NULL : cell_new(w, want);
     if (*cell == NULL) {
         return no_memory(w, err);
     }
@@ -568,27 +561,45 @@ static int put_first(struct sop_wset *w, struct sop_slice key, struct sop_cell *
     return 0;
 }
 
-/* Adds a cell at the place found. `path` above the leaf is needed only if the leaf is full. */
-static int put_at(struct sop_wset *w, const struct path *path, struct sop_slice key,
-                  struct sop_cell **cell, struct sop_err *err)
+/* Adds a cell to a leaf that is full. The key has the tree's prefix and is not in the tree. */
+static int put_full(struct sop_wset *w, const struct sop_wset_want *want,
+                    struct sop_cell **cell, struct sop_err *err)
 {
-    bool full = path->leaf->node.count == NODE_SLOTS;
-    if (full) {
-        int rc = reserve(w, path, err);
-        if (rc != 0) {
-            return rc;
-        }
+    struct path path;
+    descend(w, want->key, &path);
+    SOP_ASSERT(!path.exact && path.leaf->node.count == NODE_SLOTS);
+    int rc = reserve(w, &path, err);
+    if (rc != 0) {
+        return rc;
     }
-    *cell = cell_new(w, key);
+    *cell = cell_new(w, want);
     if (*cell == NULL) {
         return no_memory(w, err);
     }
-    if (full) {
-        split_insert(w, path, *cell);
-    } else {
-        node_insert(w, &path->leaf->node, path->at, *cell, NULL);
-    }
+    split_insert(w, &path, *cell);
+    w->finger = path.leaf;
+    w->finger_at = path.at;
     return 0;
+}
+
+/* Finds the place of a key to be put; the tree's prefix is one of the key, too, afterwards. */
+static bool place_to_put(struct sop_wset *w, const struct sop_wset_want *want)
+{
+    const struct sop_wset_place *known = want->place;
+    bool exact = false;
+    if (known != NULL && known->leaf != NULL && known->stamp == w->stamp) {
+        w->finger = known->leaf;
+        w->finger_at = known->at;
+        exact = known->exact;
+    } else if (has_prefix(w, want->key)) {
+        w->finger = locate(w, want->key, &w->finger_at, &exact);
+    } else {
+        shrink_prefix(w, want->key);
+        bool before = sop_slice_cmp(want->key, w->first->node.cells[0]->key) < 0;
+        w->finger = before ? w->first : w->last;
+        w->finger_at = before ? 0 : w->last->node.count;
+    }
+    return exact;
 }
 
 int sop_wset_new(struct sop_wset **out, struct sop_arena *arena, const struct sop_order *order,
@@ -634,42 +645,40 @@ struct sop_cell *sop_wset_find(const struct sop_wset *w, struct sop_slice key)
     return exact ? leaf->node.cells[at] : NULL;
 }
 
-struct sop_cell *sop_wset_find_to_put(struct sop_wset *w, struct sop_slice key)
+struct sop_cell *sop_wset_locate(struct sop_wset *w, struct sop_slice key,
+                                 struct sop_wset_place *place)
 {
     if (w->root == NULL) {
+        *place = (struct sop_wset_place){0};
         return NULL;
     }
-    bool exact;
-    w->finger = locate(w, key, &w->finger_at, &exact);
-    return exact ? w->finger->node.cells[w->finger_at] : NULL;
+    w->finger = locate(w, key, &place->at, &place->exact);
+    w->finger_at = place->at;
+    place->leaf = has_prefix(w, key) ? w->finger : NULL; /* else the tree changes before the put
+                                                          */
+    place->stamp = w->stamp;
+    return place->exact ? w->finger->node.cells[place->at] : NULL;
 }
 
-int sop_wset_put(struct sop_wset *w, struct sop_slice key, struct sop_cell **cell, bool *added,
-                 struct sop_err *err)
+int sop_wset_want(struct sop_wset *w, const struct sop_wset_want *want, struct sop_cell **cell,
+                  bool *added, struct sop_err *err)
 {
     *cell = NULL;
     *added = false;
-    int rc;
+    int rc = 0;
     if (w->root == NULL) {
-        rc = put_first(w, key, cell, err);
+        rc = put_first(w, want, cell, err);
+    } else if (place_to_put(w, want)) {
+        *cell = w->finger->node.cells[w->finger_at];
+        return 0;
+    } else if (w->finger->node.count == NODE_SLOTS) {
+        rc = put_full(w, want, cell, err);
     } else {
-        if (!has_prefix(w, key)) {
-            shrink_prefix(w, key);
+        *cell = cell_new(w, want);
+        if (*cell == NULL) {
+            return no_memory(w, err);
         }
-        struct path path;
-        if (appends(w, key)) {
-            path.leaf = w->last;
-            path.at = w->last->node.count;
-        } else if (!place_at_finger(w, key, &path)) {
-            descend(w, key, &path);
-            if (path.exact) {
-                *cell = path.leaf->node.cells[path.at];
-                return 0;
-            }
-        }
-        w->finger = path.leaf;
-        w->finger_at = path.at;
-        rc = put_at(w, &path, key, cell, err);
+        node_insert(w, &w->finger->node, w->finger_at, *cell, NULL);
     }
     if (rc == 0) {
         w->count++;
@@ -677,6 +686,13 @@ int sop_wset_put(struct sop_wset *w, struct sop_slice key, struct sop_cell **cel
         *added = true;
     }
     return rc;
+}
+
+int sop_wset_put(struct sop_wset *w, struct sop_slice key, struct sop_cell **cell, bool *added,
+                 struct sop_err *err)
+{
+    const struct sop_wset_want want = {.key = key};
+    return sop_wset_want(w, &want, cell, added, err);
 }
 
 void sop_wset_cursor_init(struct sop_wset_cursor *c, const struct sop_wset *w)

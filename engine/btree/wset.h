@@ -30,7 +30,6 @@ struct sop_cell {
     uint8_t change;           /* enum sop_change */
     uint8_t was;              /* what was at the snapshot: 0 unknown, 1 absent, 2 present */
     uint8_t flags;            /* for the transaction layer */
-    uint64_t page_hint;       /* leaf page id where the key was last seen, 0 = unknown */
     const uint8_t *old_place; /* encoded place of the value that it replaces, or NULL; arena */
 };
 
@@ -44,13 +43,37 @@ size_t sop_wset_bytes(const struct sop_wset *w);
 /* The cell of key, or NULL. The caller may change everything but key through it (slices must
  * live in the arena). */
 struct sop_cell *sop_wset_find(const struct sop_wset *w, struct sop_slice key);
-/* The same, by the owner: remembers the place, so that a put of the same key, or a look-up near
- * it, costs no descent. */
-struct sop_cell *sop_wset_find_to_put(struct sop_wset *w, struct sop_slice key);
-/* Adds a cell with a copy of key (other fields zero), or gives the one that is there
- * (*added false). */
+/* Where a key is, or would be. All zero: nothing is known. Good until the next cell is added;
+ * then it says nothing any more, which whoever takes it finds out. */
+struct sop_wset_place {
+    void *leaf;
+    uint32_t at;
+    bool exact;
+    uint64_t stamp;
+};
+/* As sop_wset_find, by the owner: tells the place as well, and remembers it, so that a look-up
+ * near it costs no descent. */
+struct sop_cell *sop_wset_locate(struct sop_wset *w, struct sop_slice key,
+                                 struct sop_wset_place *place);
+
+struct sop_wset_want {
+    struct sop_slice key;
+    size_t room; /* bytes of the owner's that a new cell has behind its key; see sop_cell_room */
+    const struct sop_wset_place *place; /* of this key, so that it is not searched again; or NULL
+                                         */
+};
+/* Adds a cell with a copy of key (other fields zero), or gives the one that is there (*added
+ * false; it has the room that it was made with). */
+int sop_wset_want(struct sop_wset *w, const struct sop_wset_want *want, struct sop_cell **cell,
+                  bool *added, struct sop_err *err) SOP_MUST_USE;
+/* The same for a key alone. */
 int sop_wset_put(struct sop_wset *w, struct sop_slice key, struct sop_cell **cell, bool *added,
                  struct sop_err *err) SOP_MUST_USE;
+/* The room of a cell that was just added: unaligned, right behind its key. */
+static inline uint8_t *sop_cell_room(struct sop_cell *cell)
+{
+    return (uint8_t *)(cell + 1) + cell->key.len;
+}
 
 /* Cursor over cells; survives puts (it finds its place again by key). Standing nowhere (cell
  * NULL), next and prev stay there; first, last, seek and floor stand anew. */

@@ -700,10 +700,11 @@ static int changes_before(struct sop_cursor *c, struct sop_slice key, int64_t *c
          cell != NULL && rc == 0 && sop_order_cmp(&s->order, cell->key, key) < 0;
          cell = sop_wset_next(&w)) {
         struct sop_seen seen;
-        sop_epoch_enter(&engine_of(c)->epochs, s->txn->slot);
         rc = sop_store__see(s, cell->key, &seen, err); /* resolves blind upserts */
-        sop_epoch_leave(s->txn->slot);
-        *change += (seen.there ? 1 : 0) - (cell->was == 2 ? 1 : 0);
+        if (rc == 0) {
+            *change += (seen.there ? 1 : 0) - (cell->was == 2 ? 1 : 0);
+            sop_store__seen(s, &seen);
+        }
     }
     return rc;
 }

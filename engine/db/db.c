@@ -286,11 +286,6 @@ void sop_db__leave(struct sop_db *db, struct sop_generation *g)
     generation_unref(db, g, true);
 }
 
-bool sop_db__forked(const struct sop_db *db)
-{
-    return db->forks != sop_forks();
-}
-
 int sop_db__check(struct sop_db *db, struct sop_err *err)
 {
     if (db == NULL || db->magic != SOP_DB_MAGIC) {

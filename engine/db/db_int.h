@@ -87,8 +87,10 @@ void sop_db__leave(struct sop_db *db, struct sop_generation *g);
 int sop_db__check(struct sop_db *db, struct sop_err *err) SOP_MUST_USE; /* magic, fork */
 /* Are we in a child of the process that opened it? Then handles are left alone: their locks may
  * be held by threads that are not here. Cheap enough for every call. */
-bool sop_db__forked(const struct sop_db *db);
-bool sop_txn__forked(const struct sop_txn *t);
+static inline bool sop_db__forked(const struct sop_db *db)
+{
+    return db->forks != sop_forks_since();
+}
 
 /* What the catalog says of a store. Strings and custom point into the record or are owned by
  * the caller of encode. */
@@ -125,6 +127,12 @@ struct sop_session {
     struct sop_buf answer; /* what sop_get and sop_get_many handed out */
     struct sop_buf before; /* what the call before did: its slices may be the next arguments */
 };
+
+static inline bool sop_txn__forked(const struct sop_txn *t)
+{
+    const struct sop_session *s = t->user;
+    return sop_db__forked(s->db);
+}
 
 #define SOP_STORE_MAGIC 0x524f5453u
 struct sop_store {
@@ -200,17 +208,26 @@ int sop_store__value_of(uint8_t kind, struct sop_slice value, uint64_t *bytes,
 /* An item as the transaction sees it: its own change or the snapshot's. */
 struct sop_seen {
     bool there;
-    struct sop_cell *cell; /* own change, or NULL */
-    uint8_t was;           /* what was at the snapshot, for sop_txn_put */
+    uint8_t was; /* what was at the snapshot, for sop_txn_put */
     uint8_t kind;
-    struct sop_slice ride, value;       /* die with the epoch */
-    uint8_t old_place[SOP_PLACE_BYTES]; /* of the snapshot's item */
-    bool has_old_place;
+    struct sop_slice ride, value; /* die with the look-up */
+    const uint8_t *old_place;     /* of the snapshot's item: in its value; or NULL */
+    struct sop_look look;
 };
-/* Inside the transaction's epoch. Notes the read. */
+/* What is known of an item that nobody looked at. was: as in sop_txn_put. */
+static inline struct sop_seen sop_seen_nothing(uint8_t was)
+{
+    return (struct sop_seen){.was = was};
+}
+/* Ends with sop_store__seen, unless it fails. Slices of the one before die, but inside an epoch
+ * of the caller's. */
 int sop_store__see(struct sop_store *s, struct sop_slice full, struct sop_seen *seen,
                    struct sop_err *err) SOP_MUST_USE;
-/* Puts a change after sop_store__see. */
+static inline void sop_store__seen(struct sop_store *s, const struct sop_seen *seen)
+{
+    sop_txn_look_end(s->txn, &seen->look);
+}
+/* Puts a change after sop_store__see of the same key. */
 int sop_store__put(struct sop_store *s, struct sop_slice full, const struct sop_seen *seen,
                    struct sop_slice ride, struct sop_slice value, uint8_t kind,
                    struct sop_err *err) SOP_MUST_USE;

@@ -18,7 +18,7 @@ static int check_key(struct sop_store *s, struct sop_slice user, struct sop_err 
     if (s->order.compare != NULL && user.len == 0) {
         return SOP_ERR(err, INVALID, "a store with a comparer has no empty keys");
     }
-    return sop_keycode_verify(&s->facts.key, user, err);
+    return s->facts.key.fields_count == 0 ? 0 : sop_keycode_verify(&s->facts.key, user, err);
 }
 
 /* Bounds of ranges need not be whole keys, so nothing is verified here. */
@@ -162,17 +162,13 @@ int sop_store__view(struct sop_store *s, struct sop_slice full, struct sop_slice
 /* ---- seeing and putting --------------------------------------------------------------------
  */
 
-static int remember_place(struct sop_seen *seen, const struct sop_item *item,
-                          struct sop_err *err)
+/* The encoded place of a value that lies in a pack; NULL for others. */
+static int place_of(const struct sop_item *item, const uint8_t **place, struct sop_err *err)
 {
-    seen->has_old_place = item->kind == SOP_VALUE_PLACE;
-    if (seen->has_old_place) {
-        if (item->value.len != SOP_PLACE_BYTES) {
-            return SOP_ERR(err, DATA_LOSS, "an item holds a damaged place of its value");
-        }
-        memcpy(seen->old_place, item->value.data, SOP_PLACE_BYTES);
-    }
-    return 0;
+    *place = item->kind == SOP_VALUE_PLACE ? item->value.data : NULL;
+    return *place == NULL || item->value.len == SOP_PLACE_BYTES
+               ? 0
+               : SOP_ERR(err, DATA_LOSS, "an item holds a damaged place of its value");
 }
 
 /* A blind upsert is looked at after all: what the snapshot has decides from now on. */
@@ -181,19 +177,20 @@ static int resolve_blind(struct sop_store *s, struct sop_cell *cell, struct sop_
     struct sop_txn *t = s->txn;
     bool found = false;
     struct sop_item item;
-    struct sop_seen seen;
-    memset(&seen, 0, sizeof seen);
+    const uint8_t *place = NULL;
+    sop_epoch_enter(&t->engine->epochs, t->slot);
     int rc = s->access->created ? 0
                                 : sop_tree_find(&t->engine->pages, s->tree, t->moment,
                                                 cell->key, &found, &item, NULL, err);
     if (rc == 0 && found) {
-        rc = remember_place(&seen, &item, err);
+        rc = place_of(&item, &place, err);
     }
-    if (rc == 0 && seen.has_old_place) {
+    if (rc == 0 && place != NULL) {
         struct sop_slice copy;
-        rc = sop_arena_copy(&t->arena, sop_slice(seen.old_place, SOP_PLACE_BYTES), &copy, err);
+        rc = sop_arena_copy(&t->arena, sop_slice(place, SOP_PLACE_BYTES), &copy, err);
         cell->old_place = rc == 0 ? copy.data : NULL;
     }
+    sop_epoch_leave(t->slot);
     if (rc == 0) {
         cell->was = found ? 2 : 1;
         cell->change = found ? SOP_CHANGE_UPDATE : SOP_CHANGE_INSERT;
@@ -202,34 +199,40 @@ static int resolve_blind(struct sop_store *s, struct sop_cell *cell, struct sop_
     return rc;
 }
 
+/* What its own change says of an item. */
+static int see_cell(struct sop_store *s, struct sop_seen *seen, struct sop_err *err)
+{
+    struct sop_cell *cell = seen->look.cell;
+    int rc = cell->was == 0 ? resolve_blind(s, cell, err) : 0;
+    seen->there = cell->kind != SOP_VALUE_TOMBSTONE;
+    seen->was = cell->was;
+    seen->kind = cell->kind;
+    seen->ride = cell->ride;
+    seen->value = cell->value;
+    return rc;
+}
+
 int sop_store__see(struct sop_store *s, struct sop_slice full, struct sop_seen *seen,
                    struct sop_err *err)
 {
-    struct sop_item item;
-    bool found = false;
-    memset(seen, 0, sizeof *seen);
-    int rc = sop_txn_look(s->txn, s->access, full, &seen->cell, &found, &item, err);
+    seen->old_place = NULL;
+    int rc = sop_txn_look(s->txn, s->access, full, &seen->look, err);
     if (rc != 0) {
         return rc;
     }
-    if (seen->cell != NULL) {
-        if (seen->cell->was == 0) {
-            rc = resolve_blind(s, seen->cell, err);
-        }
-        seen->there = seen->cell->kind != SOP_VALUE_TOMBSTONE;
-        seen->was = seen->cell->was;
-        seen->kind = seen->cell->kind;
-        seen->ride = seen->cell->ride;
-        seen->value = seen->cell->value;
-        return rc;
+    const struct sop_item *item = &seen->look.item;
+    seen->there = seen->look.found;
+    seen->was = seen->there ? 2 : 1;
+    if (seen->look.cell != NULL) {
+        rc = see_cell(s, seen, err);
+    } else if (seen->there) {
+        seen->kind = (uint8_t)item->kind;
+        seen->ride = item->ride;
+        seen->value = item->value;
+        rc = place_of(item, &seen->old_place, err);
     }
-    seen->was = found ? 2 : 1;
-    seen->there = found;
-    if (found) {
-        seen->kind = (uint8_t)item.kind;
-        seen->ride = item.ride;
-        seen->value = item.value;
-        rc = remember_place(seen, &item, err);
+    if (rc != 0) {
+        sop_store__seen(s, seen);
     }
     return rc;
 }
@@ -243,7 +246,8 @@ int sop_store__put(struct sop_store *s, struct sop_slice full, const struct sop_
                           .value = value,
                           .kind = kind,
                           .was = seen->was,
-                          .old_place = seen->has_old_place ? seen->old_place : NULL};
+                          .old_place = seen->old_place,
+                          .place = &seen->look.place};
     return sop_txn_put(s->txn, s->access, &put, err);
 }
 
@@ -318,6 +322,13 @@ static int begin_change(struct sop_store *s, const struct sop_entry *e, struct s
     return rc == 0 ? check_sizes(e, err) : rc;
 }
 
+/* An absence was read. */
+static int read_absent(struct sop_store *s, struct sop_slice full, struct sop_err *err)
+{
+    int rc = sop_txn_read_point(s->txn, s->access, full, err);
+    return rc != 0 ? rc : SOP_ERR(err, NOT_FOUND, "there is no item with this key");
+}
+
 /* Puts entry under a full key after it was seen. */
 static int put_entry(struct sop_store *s, struct sop_slice full, const struct sop_seen *seen,
                      struct sop_slice ride, struct sop_slice value, struct sop_err *err)
@@ -336,18 +347,19 @@ static int add_unique(struct sop_store *s, const struct sop_entry *e, bool *adde
     struct sop_seen seen;
     *added = false;
     int rc = sop_store__key(s, e->key, NULL, &full, err);
+    if (rc == 0) {
+        rc = sop_store__see(s, full, &seen, err);
+    }
     if (rc != 0) {
         return rc;
     }
-    enter(s);
-    rc = sop_store__see(s, full, &seen, err);
-    if (rc == 0 && seen.there) {
+    if (seen.there) {
         rc = sop_txn_read_point(s->txn, s->access, full, err);
-    } else if (rc == 0) {
+    } else {
         rc = put_entry(s, full, &seen, e->ride, e->value, err);
         *added = rc == 0;
     }
-    leave(s);
+    sop_store__seen(s, &seen);
     return rc;
 }
 
@@ -355,27 +367,26 @@ static int add_duplicate(struct sop_store *s, const struct sop_entry *e, struct 
 {
     struct sop_item_id id = sop_txn_item_id(s->txn);
     struct sop_slice full;
-    struct sop_seen seen;
-    memset(&seen, 0, sizeof seen);
-    seen.was = 1; /* nobody else can make this id */
+    const struct sop_seen seen = sop_seen_nothing(1); /* nobody else can make this id */
     int rc = sop_store__key(s, e->key, &id, &full, err);
     return rc == 0 ? put_entry(s, full, &seen, e->ride, e->value, err) : rc;
 }
 
-int sop_add(struct sop_store *s, const struct sop_entry *e, struct sop_err *err)
+/* After begin_change. */
+static int add(struct sop_store *s, const struct sop_entry *e, struct sop_err *err)
 {
     bool added = false;
-    int rc = begin_change(s, e, err);
-    if (rc == 0 && !s->facts.unique) {
+    if (!s->facts.unique) {
         return add_duplicate(s, e, err);
     }
-    if (rc == 0) {
-        rc = add_unique(s, e, &added, err);
-        if (rc == 0 && !added) {
-            rc = SOP_ERR(err, EXISTS, "an item with this key is there already");
-        }
-    }
-    return rc;
+    int rc = add_unique(s, e, &added, err);
+    return rc != 0 || added ? rc : SOP_ERR(err, EXISTS, "an item with this key is there already");
+}
+
+int sop_add(struct sop_store *s, const struct sop_entry *e, struct sop_err *err)
+{
+    int rc = begin_change(s, e, err);
+    return rc == 0 ? add(s, e, err) : rc;
 }
 
 int sop_add_if_absent(struct sop_store *s, const struct sop_entry *e, bool *added,
@@ -401,7 +412,6 @@ int sop_add_if_absent(struct sop_store *s, const struct sop_entry *e, bool *adde
 int sop_upsert(struct sop_store *s, const struct sop_entry *e, struct sop_err *err)
 {
     struct sop_slice full;
-    struct sop_seen seen;
     int rc = begin_change(s, e, err);
     if (rc != 0) {
         return rc;
@@ -416,7 +426,7 @@ int sop_upsert(struct sop_store *s, const struct sop_entry *e, struct sop_err *e
     }
     rc = sop_store__key(s, e->key, NULL, &full, err);
     if (rc == 0) { /* blind: resolved at commit, so that it conflicts with nobody's upsert */
-        memset(&seen, 0, sizeof seen);
+        const struct sop_seen seen = sop_seen_nothing(0);
         rc = put_entry(s, full, &seen, e->ride, e->value, err);
     }
     return rc;
@@ -430,19 +440,16 @@ int sop_update(struct sop_store *s, const struct sop_entry *e, struct sop_err *e
     if (rc == 0) {
         rc = target_key(s, e->key, &full, err);
     }
+    if (rc == 0) {
+        rc = sop_store__see(s, full, &seen, err);
+    }
     if (rc != 0) {
         return rc;
     }
-    enter(s);
-    rc = sop_store__see(s, full, &seen, err);
-    if (rc == 0 && !seen.there) {
-        rc = sop_txn_read_point(s->txn, s->access, full, err);
-        rc = rc == 0 ? SOP_ERR(err, NOT_FOUND, "there is no item with this key") : rc;
-    } else if (rc == 0) {
-        rc = put_entry(s, full, &seen, e->ride.data != NULL ? e->ride : seen.ride, e->value,
-                       err);
-    }
-    leave(s);
+    rc = seen.there ? put_entry(s, full, &seen, e->ride.data != NULL ? e->ride : seen.ride,
+                                e->value, err)
+                    : read_absent(s, full, err);
+    sop_store__seen(s, &seen);
     return rc;
 }
 
@@ -457,9 +464,7 @@ static int move_key(struct sop_store *s, struct sop_slice from, const struct sop
                     const struct sop_entry *to, struct moved *moved, struct sop_err *err)
 {
     struct sop_slice target;
-    struct sop_seen there;
-    memset(&there, 0, sizeof there);
-    there.was = 1;
+    struct sop_seen there = sop_seen_nothing(1);
     struct sop_slice ride = to->ride.data != NULL ? to->ride : seen->ride;
     struct sop_item_id id;
     int rc = 0;
@@ -469,6 +474,9 @@ static int move_key(struct sop_store *s, struct sop_slice from, const struct sop
     rc = sop_store__key(s, to->key, s->facts.unique ? NULL : &id, &target, err);
     if (rc == 0 && s->facts.unique) {
         rc = sop_store__see(s, target, &there, err);
+        if (rc == 0) { /* the caller is inside an epoch */
+            sop_store__seen(s, &there);
+        }
         if (rc == 0 && there.there) {
             rc = sop_txn_read_point(s->txn, s->access, target, err);
             rc = rc == 0 ? sop_txn_read_point(s->txn, s->access, from, err) : rc;
@@ -517,11 +525,13 @@ static int change_key(struct sop_store *s, struct sop_slice full, const struct s
         rc = sop_store__user_key(s, sop_buf_slice(&own), &scratch, &user, &id, err);
     }
     if (rc == 0) {
-        enter(s);
+        enter(s); /* what is seen of one key outlives the look at the other */
         rc = sop_store__see(s, sop_buf_slice(&own), &seen, err);
+        if (rc == 0) {
+            sop_store__seen(s, &seen);
+        }
         if (rc == 0 && !seen.there) {
-            rc = sop_txn_read_point(s->txn, s->access, sop_buf_slice(&own), err);
-            rc = rc == 0 ? SOP_ERR(err, NOT_FOUND, "there is no item with this key") : rc;
+            rc = read_absent(s, sop_buf_slice(&own), err);
         } else if (rc == 0 && (to->key.data == NULL || same_key(s, to->key, user))) {
             rc = sop_store__put(s, sop_buf_slice(&own), &seen,
                                 to->ride.data != NULL ? to->ride : seen.ride, seen.value,
@@ -550,16 +560,14 @@ int sop_update_key(struct sop_store *s, struct sop_slice key, const struct sop_e
 static int remove_full(struct sop_store *s, struct sop_slice full, struct sop_err *err)
 {
     struct sop_seen seen;
-    enter(s);
     int rc = sop_store__see(s, full, &seen, err);
-    if (rc == 0 && !seen.there) {
-        rc = sop_txn_read_point(s->txn, s->access, full, err);
-        rc = rc == 0 ? SOP_ERR(err, NOT_FOUND, "there is no item with this key") : rc;
-    } else if (rc == 0) {
-        rc = sop_store__put(s, full, &seen, sop_slice(NULL, 0), sop_slice(NULL, 0),
-                            SOP_VALUE_TOMBSTONE, err);
+    if (rc != 0) {
+        return rc;
     }
-    leave(s);
+    rc = seen.there ? sop_store__put(s, full, &seen, sop_slice(NULL, 0), sop_slice(NULL, 0),
+                                     SOP_VALUE_TOMBSTONE, err)
+                    : read_absent(s, full, err);
+    sop_store__seen(s, &seen);
     return rc;
 }
 
@@ -576,10 +584,11 @@ int sop_remove(struct sop_store *s, struct sop_slice key, struct sop_err *err)
 int sop_add_many(struct sop_store *s, const struct sop_entry *entries, size_t count,
                  size_t *done, struct sop_err *err)
 {
-    int rc = 0;
+    int rc = sop_store__writable(s, err);
     *done = 0;
     while (*done < count && rc == 0) {
-        rc = sop_add(s, &entries[*done], err);
+        rc = check_sizes(&entries[*done], err);
+        rc = rc == 0 ? add(s, &entries[*done], err) : rc;
         *done += rc == 0;
     }
     return rc;
@@ -614,14 +623,13 @@ int sop_cursor_update(struct sop_cursor *c, struct sop_slice value, struct sop_e
         rc = cursor_target(c, &full, err);
     }
     if (rc == 0) {
-        enter(c->store);
         rc = sop_store__see(c->store, sop_buf_slice(&full), &seen, err);
-        if (rc == 0 && !seen.there) {
-            rc = SOP_ERR(err, NOT_FOUND, "the cursor's item was removed");
-        } else if (rc == 0) {
-            rc = put_entry(c->store, sop_buf_slice(&full), &seen, seen.ride, value, err);
-        }
-        leave(c->store);
+    }
+    if (rc == 0) {
+        rc = seen.there
+                 ? put_entry(c->store, sop_buf_slice(&full), &seen, seen.ride, value, err)
+                 : SOP_ERR(err, NOT_FOUND, "the cursor's item was removed");
+        sop_store__seen(c->store, &seen);
     }
     sop_buf_fini(&full);
     return rc;
@@ -695,60 +703,77 @@ static int answer_value(struct sop_store *s, uint8_t kind, const struct sop_plac
     return rc;
 }
 
+/* Copies an item that was found to the answer: key, ride, and the value if it lies here. */
+static int answer_item(struct sop_session *session, struct sop_slice user,
+                       struct sop_slice ride, struct sop_slice value, struct found *f,
+                       struct sop_err *err)
+{
+    struct sop_buf *to = &session->answer;
+    int rc = sop_buf_reserve(to, user.len + ride.len + value.len, err);
+    if (rc != 0) {
+        return rc;
+    }
+    f->key = to->len;
+    f->key_len = user.len;
+    f->ride = f->key + user.len;
+    f->ride_len = ride.len;
+    f->value = f->ride + ride.len;
+    f->value_len = value.len;
+    sop_copy(to->data + f->key, user.data, user.len);
+    sop_copy(to->data + f->ride, ride.data, ride.len);
+    sop_copy(to->data + f->value, value.data, value.len);
+    to->len = f->value + value.len;
+    return 0;
+}
+
+/* Fills view and *f from what was seen; a value in a pack is left out, and *place is its. */
+static int answer_seen(struct sop_store *s, struct sop_slice user, const struct sop_look *look,
+                       struct sop_view *view, struct found *f, struct sop_place *place,
+                       struct sop_err *err)
+{
+    const struct sop_cell *cell = look->cell;
+    bool own = cell != NULL;
+    uint8_t kind = own ? cell->kind : (uint8_t)look->item.kind;
+    struct sop_slice ride = own ? cell->ride : look->item.ride;
+    struct sop_slice value = own ? cell->value : look->item.value;
+    view->loaded = kind == SOP_VALUE_INLINE;
+    if (view->loaded) {
+        view->value_bytes = value.len;
+        return answer_item(s->txn->user, user, ride, value, f, err);
+    }
+    int rc = sop_store__value_of(kind, value, &view->value_bytes, place, err);
+    return rc == 0 ? answer_item(s->txn->user, user, ride, sop_slice(NULL, 0), f, err) : rc;
+}
+
 /* Looks one key up; the view's numbers are final, its slices are in *f. */
 static int get_one(struct sop_store *s, struct sop_slice user, struct sop_view *view,
                    struct found *f, struct sop_err *err)
 {
-    struct sop_session *session = s->txn->user;
     struct sop_slice full;
-    struct sop_cell *cell = NULL;
-    struct sop_item item;
-    bool found = false;
-    memset(view, 0, sizeof *view);
-    memset(f, 0, sizeof *f);
+    struct sop_look look;
+    struct sop_place place;
+    f->there = false;
     int rc = target_key(s, user, &full, err);
-    if (rc == 0) {
+    if (rc == 0 && s->txn->mode == SOP_WRITE) {
         rc = sop_txn_read_point(s->txn, s->access, full, err);
+    }
+    if (rc == 0) {
+        rc = sop_txn_look(s->txn, s->access, full, &look, err);
     }
     if (rc != 0) {
         return rc;
     }
-    enter(s);
-    rc = sop_txn_look(s->txn, s->access, full, &cell, &found, &item, err);
-    uint8_t kind = SOP_VALUE_TOMBSTONE;
-    struct sop_slice ride = sop_slice(NULL, 0);
-    struct sop_slice value = sop_slice(NULL, 0);
-    struct sop_place place;
-    if (rc == 0 && cell != NULL) {
-        kind = cell->kind;
-        ride = cell->ride;
-        value = cell->value;
-    } else if (rc == 0 && found) {
-        kind = (uint8_t)item.kind;
-        ride = item.ride;
-        value = item.value;
-    }
-    f->there = rc == 0 && kind != SOP_VALUE_TOMBSTONE;
+    uint8_t kind = look.cell != NULL ? look.cell->kind
+                   : look.found      ? (uint8_t)look.item.kind
+                                     : SOP_VALUE_TOMBSTONE;
+    f->there = kind != SOP_VALUE_TOMBSTONE;
     if (f->there) {
-        rc = sop_store__value_of(kind, value, &view->value_bytes, &place, err);
-        f->key_len = user.len;
-        f->ride_len = ride.len;
-        if (rc == 0) {
-            rc = answer_add(session, user, &f->key, err);
-        }
-        if (rc == 0) {
-            rc = answer_add(session, ride, &f->ride, err);
-        }
-        if (rc == 0 && kind == SOP_VALUE_INLINE) {
-            rc = answer_add(session, value, &f->value, err);
-            f->value_len = value.len;
-            view->loaded = true;
-        }
-        if (!s->facts.unique) {
-            memcpy(view->id.bytes, full.data + full.len - SOP_ITEM_ID_BYTES, SOP_ITEM_ID_BYTES);
-        }
+        rc = answer_seen(s, user, &look, view, f, &place, err);
     }
-    leave(s);
+    sop_txn_look_end(s->txn, &look);
+    if (f->there && !s->facts.unique) {
+        memcpy(view->id.bytes, full.data + full.len - SOP_ITEM_ID_BYTES, SOP_ITEM_ID_BYTES);
+    }
     return rc == 0 && f->there ? answer_value(s, kind, &place, view, f, err) : rc;
 }
 
@@ -784,6 +809,7 @@ int sop_get(struct sop_store *s, struct sop_slice key, struct sop_view *view,
     }
     struct sop_session *session = s->txn->user;
     next_answer(session);
+    memset(view, 0, sizeof *view);
     rc = get_one(s, key, view, &f, err);
     if (rc == 0 && !f.there) {
         rc = SOP_ERR(err, NOT_FOUND, "there is no item with this key");
@@ -806,6 +832,7 @@ int sop_get_many(struct sop_store *s, const struct sop_slice *keys, size_t count
     }
     next_answer(session);
     for (size_t i = 0; i < count && rc == 0; i++) {
+        memset(&views[i], 0, sizeof views[i]);
         rc = get_one(s, keys[i], &views[i], &all[i], err);
         rc = rc == SOP_ERR_NOT_FOUND ? 0 : rc;
         found[i] = rc == 0 && all[i].there;

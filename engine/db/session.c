@@ -50,12 +50,6 @@ static int check_txn(struct sop_txn *t, struct sop_err *err)
     return sop_db__check(s->db, err);
 }
 
-bool sop_txn__forked(const struct sop_txn *t)
-{
-    const struct sop_session *s = t->user;
-    return sop_db__forked(s->db);
-}
-
 int sop_txn_begin(struct sop_txn **out, struct sop_db *db,
                   const struct sop_txn_options *options, struct sop_err *err)
 {

@@ -298,30 +298,29 @@ static int catalog_look(struct sop_txn *t, struct sop_slice name, bool *there, u
                         struct sop_buf *record, struct sop_err *err)
 {
     struct sop_access *a = NULL;
-    struct sop_cell *cell = NULL;
-    struct sop_item item;
-    bool found = false;
+    struct sop_look look;
     int rc = catalog_access(t, &a, err);
+    if (rc == 0) {
+        rc = sop_txn_look(t, a, name, &look, err);
+    }
     if (rc != 0) {
         return rc;
     }
-    sop_epoch_enter(&t->engine->epochs, t->slot);
-    rc = sop_txn_look(t, a, name, &cell, &found, &item, err);
     struct sop_slice value = sop_slice(NULL, 0);
-    if (rc == 0 && cell != NULL) {
-        *there = cell->kind != SOP_VALUE_TOMBSTONE;
-        *was = cell->was;
-        value = cell->value;
-    } else if (rc == 0) {
-        *there = found;
-        *was = found ? 2 : 1;
-        value = found ? item.value : value;
+    if (look.cell != NULL) {
+        *there = look.cell->kind != SOP_VALUE_TOMBSTONE;
+        *was = look.cell->was;
+        value = look.cell->value;
+    } else {
+        *there = look.found;
+        *was = look.found ? 2 : 1;
+        value = look.found ? look.item.value : value;
     }
-    if (rc == 0 && *there) {
+    if (*there) {
         sop_buf_clear(record);
         rc = sop_buf_append(record, value.data, value.len, err);
     }
-    sop_epoch_leave(t->slot);
+    sop_txn_look_end(t, &look);
     return rc;
 }
 
@@ -720,6 +719,9 @@ static int count_blind(struct sop_store *s, bool estimate, int64_t *more, struct
             if (!estimate) {
                 rc = sop_store__see(s, cell->key, &seen, err);
                 found = rc == 0 && cell->was == 2;
+                if (rc == 0) {
+                    sop_store__seen(s, &seen);
+                }
             } else if (!s->access->created) {
                 rc = sop_tree_find(&t->engine->pages, s->tree, t->moment, cell->key, &found,
                                    &item, NULL, err);

@@ -120,6 +120,33 @@ int sop_value_write(struct sop_value_writer *w, struct sop_slice bytes, struct s
     return rc;
 }
 
+/* The item was looked at: may it be put, and how? */
+static int put_seen(struct sop_value_writer *w, struct sop_slice full,
+                    const struct sop_seen *seen, const struct sop_place *place,
+                    struct sop_err *err)
+{
+    struct sop_store *s = w->store;
+    bool add_of_present = w->mode == SOP_PUT_ADD && seen->there;
+    if (add_of_present || (w->mode == SOP_PUT_UPDATE && !seen->there)) {
+        int rc = sop_txn_read_point(s->txn, s->access, full, err);
+        if (rc != 0) {
+            return rc;
+        }
+        return add_of_present
+                   ? SOP_ERR(err, EXISTS, "an item with this key is there already")
+                   : SOP_ERR(err, NOT_FOUND, "there is no item with this key");
+    }
+    struct sop_slice ride =
+        w->mode == SOP_PUT_UPDATE && !w->has_ride ? seen->ride : sop_buf_slice(&w->ride);
+    if (sop_place_none(place)) {
+        return sop_store__put(s, full, seen, ride, sop_slice(NULL, 0), SOP_VALUE_INLINE, err);
+    }
+    uint8_t encoded[SOP_PLACE_BYTES];
+    sop_place_encode(place, encoded);
+    return sop_store__put(s, full, seen, ride, sop_slice(encoded, sizeof encoded),
+                          SOP_VALUE_PLACE, err);
+}
+
 /* Puts the item that names the streamed value, as add, upsert or update would. An empty value
  * has no place: it is put inline, as everywhere. */
 static int put_place(struct sop_value_writer *w, const struct sop_place *place,
@@ -129,13 +156,9 @@ static int put_place(struct sop_value_writer *w, const struct sop_place *place,
     struct sop_slice full;
     struct sop_seen seen;
     struct sop_buf first = {0};
-    uint8_t encoded[SOP_PLACE_BYTES];
     struct sop_item_id id;
     bool duplicate = !s->facts.unique && w->mode == SOP_PUT_ADD;
     int rc = 0;
-    if (!sop_place_none(place)) {
-        sop_place_encode(place, encoded);
-    }
     if (!s->facts.unique && !duplicate) {
         rc = sop_store__first(s, sop_buf_slice(&w->key), &first, err);
         duplicate = rc == SOP_ERR_NOT_FOUND && w->mode == SOP_PUT_UPSERT;
@@ -149,26 +172,11 @@ static int put_place(struct sop_value_writer *w, const struct sop_place *place,
         rc = sop_store__key(s, sop_buf_slice(&w->key), duplicate ? &id : NULL, &full, err);
     }
     if (rc == 0) {
-        sop_epoch_enter(&s->txn->engine->epochs, s->txn->slot);
         rc = sop_store__see(s, full, &seen, err);
-        if (rc == 0 && w->mode == SOP_PUT_ADD && seen.there) {
-            rc = sop_txn_read_point(s->txn, s->access, full, err);
-            rc = rc == 0 ? SOP_ERR(err, EXISTS, "an item with this key is there already") : rc;
-        } else if (rc == 0 && w->mode == SOP_PUT_UPDATE && !seen.there) {
-            rc = sop_txn_read_point(s->txn, s->access, full, err);
-            rc = rc == 0 ? SOP_ERR(err, NOT_FOUND, "there is no item with this key") : rc;
-        } else if (rc == 0) {
-            struct sop_slice ride =
-                w->mode == SOP_PUT_UPDATE && !w->has_ride ? seen.ride : sop_buf_slice(&w->ride);
-            struct sop_slice value = sop_slice(encoded, sizeof encoded);
-            uint8_t kind = SOP_VALUE_PLACE;
-            if (sop_place_none(place)) {
-                value = sop_slice(NULL, 0);
-                kind = SOP_VALUE_INLINE;
-            }
-            rc = sop_store__put(s, full, &seen, ride, value, kind, err);
-        }
-        sop_epoch_leave(s->txn->slot);
+    }
+    if (rc == 0) {
+        rc = put_seen(w, full, &seen, place, err);
+        sop_store__seen(s, &seen);
     }
     sop_buf_fini(&first);
     return rc;
@@ -234,26 +242,25 @@ static int raw_value(struct sop_cursor *c, uint8_t *kind, struct sop_buf *value,
 {
     struct sop_store *s = c->store;
     struct sop_slice full;
-    struct sop_cell *cell = NULL;
-    struct sop_item item;
-    bool found = false;
+    struct sop_look look;
     int rc = sop_cursor__here(c, &full, err);
     if (rc == 0) {
         rc = sop_txn_read_point(s->txn, s->access, full, err);
     }
+    if (rc == 0) {
+        rc = sop_txn_look(s->txn, s->access, full, &look, err);
+    }
     if (rc != 0) {
         return rc;
     }
-    sop_epoch_enter(&s->txn->engine->epochs, s->txn->slot);
-    rc = sop_txn_look(s->txn, s->access, full, &cell, &found, &item, err);
-    if (rc == 0 && cell == NULL && !found) {
+    if (look.cell == NULL && !look.found) {
         rc = SOP_ERR(err, NOT_FOUND, "the cursor's item was removed");
-    } else if (rc == 0) {
-        *kind = cell != NULL ? cell->kind : (uint8_t)item.kind;
-        struct sop_slice bytes = cell != NULL ? cell->value : item.value;
+    } else {
+        *kind = look.cell != NULL ? look.cell->kind : (uint8_t)look.item.kind;
+        struct sop_slice bytes = look.cell != NULL ? look.cell->value : look.item.value;
         rc = sop_buf_append(value, bytes.data, bytes.len, err);
     }
-    sop_epoch_leave(s->txn->slot);
+    sop_txn_look_end(s->txn, &look);
     if (rc == 0 && *kind == SOP_VALUE_TOMBSTONE) {
         rc = SOP_ERR(err, NOT_FOUND, "the cursor's item was removed");
     }

@@ -122,8 +122,7 @@ void sop_engine_end(struct sop_txn *t)
     for (struct sop_access *a = t->accesses; a != NULL; a = a->next) {
         sop_free(a->points);
         sop_free(a->ranges);
-        sop_buf_fini(&a->near_low);
-        sop_buf_fini(&a->near_high);
+        sop_near_fini(&a->near);
     }
     sop_pages_unpin(&e->pages, t->pin);
     sop_epoch_give(&e->epochs, t->slot);
@@ -301,82 +300,56 @@ static int note_behind(struct sop_txn *t, struct sop_access *a, struct sop_versi
     return rc;
 }
 
-static bool is_near(const struct sop_access *a, struct sop_slice key)
+/* What the snapshot has. Inside an epoch. */
+static int look_down(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
+                     struct sop_look *look, struct sop_err *err)
 {
-    const struct sop_order *order = &a->tree->order;
-    return a->near &&
-           (a->near_low.len == 0 ||
-            sop_order_cmp(order, key, sop_buf_slice(&a->near_low)) >= 0) &&
-           (!a->near_has_high || sop_order_cmp(order, key, sop_buf_slice(&a->near_high)) < 0);
-}
-
-/* Remembers a leaf that was asked for twice running: neighbours are looked up one after the
- * other more often than not, and need not go down the tree each time. */
-static void note_leaf(struct sop_access *a, const struct sop_version *leaf)
-{
-    a->near = false;
-    if (a->near_page != leaf->page) {
-        a->near_page = leaf->page;
-        return;
-    }
-    sop_buf_clear(&a->near_low);
-    sop_buf_clear(&a->near_high);
-    a->near_has_high = leaf->has_high;
-    a->near = sop_buf_append(&a->near_low, leaf->low.data, leaf->low.len, NULL) == 0 &&
-              sop_buf_append(&a->near_high, leaf->high.data, leaf->high.len, NULL) == 0;
-}
-
-static int find_leaf(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
-                     struct sop_version **leaf, struct sop_err *err)
-{
-    struct sop_pages *pages = &t->engine->pages;
-    if (t->mode != SOP_NO_CHECK && is_near(a, key)) { /* the others move on to new moments */
-        return sop_pages_at(pages, &a->tree->order, a->near_page, t->moment, leaf, err);
-    }
-    int rc = sop_tree_descend(pages, a->tree, t->moment, SOP_WAY_KEY, key, 0, leaf, NULL, err);
+    struct sop_version *leaf = NULL;
+    int rc = sop_tree_descend(&t->engine->pages, a->tree, t->moment, SOP_WAY_KEY, key, 0, &leaf,
+                              NULL, err);
     if (rc == 0) {
-        note_leaf(a, *leaf);
+        rc = sop_version_find(leaf, &a->tree->order, key, &look->found, &look->item, err);
+    }
+    if (rc == 0 && !look->found && !leaf->has_high && t->mode == SOP_WRITE) {
+        rc = note_behind(t, a, leaf, key, err);
+    }
+    if (rc == 0 && t->mode != SOP_NO_CHECK) { /* which moves on to new moments */
+        sop_near_note(&a->near, leaf);
     }
     return rc;
+}
+
+static bool is_behind(const struct sop_access *a, struct sop_slice key)
+{
+    const struct sop_order *order = &a->tree->order;
+    if (!a->knows_behind || a->behind.len == 0) {
+        return a->knows_behind;
+    }
+    return (order->compare == NULL ? sop_slice_cmp(key, a->behind)
+                                   : sop_order_cmp(order, key, a->behind)) >= 0;
 }
 
 int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
-                 struct sop_cell **cell, bool *found, struct sop_item *item,
-                 struct sop_err *err)
+                 struct sop_look *look, struct sop_err *err)
 {
-    *cell = a->wset != NULL ? sop_wset_find_to_put(a->wset, key) : NULL;
-    *found = false;
-    if (a->created || *cell != NULL) {
+    look->cell = NULL;
+    look->found = false;
+    look->inside = false;
+    look->place.leaf = NULL;
+    if (a->wset != NULL) {
+        look->cell = sop_wset_locate(a->wset, key, &look->place);
+    }
+    if (look->cell != NULL || a->created || is_behind(a, key) ||
+        sop_near_find(&a->near, &a->tree->order, key, &look->found, &look->item)) {
         return 0;
     }
-    if (a->knows_behind &&
-        (a->behind.len == 0 || sop_order_cmp(&a->tree->order, key, a->behind) >= 0)) {
-        return 0;
-    }
-    struct sop_version *leaf = NULL;
-    int rc = find_leaf(t, a, key, &leaf, err);
-    if (rc == 0) {
-        rc = sop_version_find(leaf, &a->tree->order, key, found, item, err);
-    }
-    if (rc == 0 && !*found && !leaf->has_high && t->mode == SOP_WRITE) {
-        rc = note_behind(t, a, leaf, key, err);
+    sop_epoch_enter(&t->engine->epochs, t->slot);
+    int rc = look_down(t, a, key, look, err);
+    look->inside = rc == 0;
+    if (rc != 0) {
+        sop_epoch_leave(t->slot);
     }
     return rc;
-}
-
-/* Copies what the caller lent; nothing is changed before all is copied. */
-static int copy_put(struct sop_txn *t, const struct sop_put *put, struct sop_put *own,
-                    struct sop_err *err)
-{
-    *own = *put;
-    struct sop_slice place = sop_slice(put->old_place, SOP_PLACE_BYTES);
-    if (sop_arena_copy(&t->arena, put->ride, &own->ride, err) != 0 ||
-        sop_arena_copy(&t->arena, put->value, &own->value, err) != 0 ||
-        (put->old_place != NULL && sop_arena_copy(&t->arena, place, &place, err) != 0)) {
-        return budget(t, err);
-    }
-    own->old_place = put->old_place != NULL ? place.data : NULL;
-    return 0;
 }
 
 static uint8_t change_of(uint8_t was, uint8_t kind)
@@ -400,37 +373,69 @@ static int64_t delta_of(const struct sop_cell *c)
     }
 }
 
+/* A new cell has room for all that is put into it behind its key. */
+static void fill_new(struct sop_cell *cell, const struct sop_put *put)
+{
+    uint8_t *room = sop_cell_room(cell);
+    if (put->old_place != NULL) {
+        memcpy(room, put->old_place, SOP_PLACE_BYTES);
+        cell->old_place = room;
+        room += SOP_PLACE_BYTES;
+    }
+    sop_copy(room, put->ride.data, put->ride.len);
+    cell->ride = sop_slice(room, put->ride.len);
+    room += put->ride.len;
+    sop_copy(room, put->value.data, put->value.len);
+    cell->value = sop_slice(room, put->value.len);
+    cell->was = put->was;
+}
+
+/* Replaces what a cell says; nothing is changed before all is copied. */
+static int fill_again(struct sop_txn *t, struct sop_cell *cell, const struct sop_put *put,
+                      struct sop_err *err)
+{
+    struct sop_slice ride;
+    struct sop_slice value;
+    if (sop_arena_copy(&t->arena, put->ride, &ride, err) != 0 ||
+        sop_arena_copy(&t->arena, put->value, &value, err) != 0) {
+        return budget(t, err);
+    }
+    cell->ride = ride;
+    cell->value = value;
+    return 0;
+}
+
 int sop_txn_put(struct sop_txn *t, struct sop_access *a, const struct sop_put *put,
                 struct sop_err *err)
 {
     SOP_ASSERT(t->mode == SOP_WRITE && t->state == SOP_TXN_OPEN);
-    struct sop_put own;
     struct sop_wset *wset = NULL;
     struct sop_cell *cell = NULL;
     bool added = false;
-    int rc = copy_put(t, put, &own, err);
+    const struct sop_wset_want want = {
+        .key = put->key,
+        .room = put->ride.len + put->value.len + (put->old_place != NULL ? SOP_PLACE_BYTES : 0),
+        .place = put->place};
+    int rc = sop_access_wset(t, a, &wset, err);
     if (rc == 0) {
-        rc = sop_access_wset(t, a, &wset, err);
-    }
-    if (rc == 0) {
-        rc = sop_wset_put(wset, put->key, &cell, &added, err);
+        rc = sop_wset_want(wset, &want, &cell, &added, err);
     }
     if (rc == SOP_ERR_NOMEM && t->arena.budget != 0) {
         return budget(t, err);
+    }
+    if (rc == 0 && !added) {
+        rc = fill_again(t, cell, put, err);
     }
     if (rc != 0) {
         return rc;
     }
     if (added) {
-        cell->was = own.was;
-        cell->old_place = own.old_place;
+        fill_new(cell, put);
     } else {
         a->delta -= delta_of(cell);
     }
-    cell->ride = own.ride;
-    cell->value = own.value;
-    cell->kind = own.kind;
-    cell->change = change_of(cell->was, own.kind);
+    cell->kind = put->kind;
+    cell->change = change_of(cell->was, put->kind);
     a->delta += delta_of(cell);
     return 0;
 }

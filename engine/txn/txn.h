@@ -7,6 +7,7 @@
 #define SOP_TXN_H
 
 #include "engine/btree/wset.h"
+#include "engine/txn/near.h"
 #include "engine/txn/tree.h"
 #include "sop/sop.h"
 
@@ -35,11 +36,7 @@ struct sop_access {
     bool knows_behind; /* no key >= behind is in the snapshot; an empty one: none at all */
     uint8_t misses;    /* at the right end, since that was last tried to be found out */
     struct sop_slice behind; /* arena */
-    /* The leaf of the newest look-up; `near`: it was that twice running, and its fences are
-     * here. What covers a key at a pinned moment never changes. */
-    bool near, near_has_high;
-    uint64_t near_page;
-    struct sop_buf near_low, near_high;
+    struct sop_near near;
     int64_t delta;         /* items that the changes add, as far as known */
     struct sop_slice info; /* created: the catalog's record; arena */
 };
@@ -107,12 +104,24 @@ int sop_txn_wrote_value(struct sop_txn *t, const struct sop_place *place,
 /* The next item id of this transaction: ordered by (begin LSN, member, counter). */
 struct sop_item_id sop_txn_item_id(struct sop_txn *t);
 
-/* What the store looks like to the transaction for one key: its own change, or the snapshot.
- * *cell is its own change or NULL; *found / *item speak of the snapshot only if cell is NULL or
- * its `was` is needed. Inside the transaction's epoch slot. */
+/* What the store looks like to the transaction for one key: its own change, or the snapshot. */
+struct sop_look {
+    struct sop_cell *cell;       /* its own change, or NULL */
+    bool found;                  /* without a cell: the snapshot has the item */
+    bool inside;                 /* an epoch was entered for it */
+    struct sop_item item;        /* if found */
+    struct sop_wset_place place; /* for sop_txn_put */
+};
+/* Fills *look, which lives until sop_txn_look_end and the next look-up in the same store; its
+ * slices outlive both inside an epoch of the caller's. On failure nothing is to be ended. */
 int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
-                 struct sop_cell **cell, bool *found, struct sop_item *item,
-                 struct sop_err *err) SOP_MUST_USE;
+                 struct sop_look *look, struct sop_err *err) SOP_MUST_USE;
+static inline void sop_txn_look_end(struct sop_txn *t, const struct sop_look *look)
+{
+    if (look->inside) {
+        sop_epoch_leave(t->slot);
+    }
+}
 
 /* Puts a change into the write set. `kind`/`value` as in struct sop_cell; slices are copied.
  * The caller says what was at the snapshot (was: 1 absent, 2 present, 0 unknown = blind upsert)
@@ -122,6 +131,7 @@ struct sop_put {
     uint8_t kind; /* enum sop_value_kind; TOMBSTONE removes */
     uint8_t was;
     const uint8_t *old_place;
+    const struct sop_wset_place *place; /* from the look-up of this very key, or NULL */
 };
 int sop_txn_put(struct sop_txn *t, struct sop_access *a, const struct sop_put *put,
                 struct sop_err *err) SOP_MUST_USE;

@@ -16,6 +16,7 @@ struct key {
 
 /* The model: keys in order, beside the write set under test. */
 struct kit {
+    struct sop_wset_place stale;
     struct sop_arena arena;
     struct sop_order order;
     struct sop_wset *wset;
@@ -96,14 +97,21 @@ static struct sop_cell *put(struct kit *k, const struct key *key)
     size_t at = model_bound(k, key, &exact);
     struct sop_cell *cell = NULL;
     bool added = false;
+    struct sop_wset_place place = k->stale; /* of another key, before a cell was added */
+    struct sop_wset_place other;
     if (k->count % 3 != 0) { /* most puts come after a look-up, of the same key or near it */
-        struct sop_cell *found = sop_wset_find_to_put(k->wset, slice_of(key));
+        struct sop_cell *found = sop_wset_locate(k->wset, slice_of(key), &place);
         ck_assert((found != NULL) == exact);
         if (k->count % 3 == 2 && at < k->count) {
-            ck_assert_ptr_nonnull(sop_wset_find_to_put(k->wset, slice_of(&k->keys[at])));
+            ck_assert_ptr_nonnull(sop_wset_locate(k->wset, slice_of(&k->keys[at]), &other));
         }
     }
-    ck_assert_int_eq(sop_wset_put(k->wset, slice_of(key), &cell, &added, NULL), 0);
+    struct sop_wset_want want = {.key = slice_of(key), .room = k->count % 5, .place = &place};
+    ck_assert_int_eq(sop_wset_want(k->wset, &want, &cell, &added, NULL), 0);
+    if (added) {
+        k->stale = place;
+        memset(sop_cell_room(cell), 0xee, want.room);
+    }
     ck_assert_ptr_nonnull(cell);
     ck_assert(added == !exact);
     ck_assert(sop_slice_eq(cell->key, exact ? slice_of(&k->keys[at]) : slice_of(key)));
