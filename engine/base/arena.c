@@ -1,4 +1,5 @@
-/* Arena: a list of heap blocks; only the newest (the head) is carved from.
+/* Arena: a list of heap blocks; only the newest (the head) is carved from. Blocks of the largest
+ * size go through the pool, if there is one.
  *
  * Invariants:
  * 1. `at` and `end` lie in the head block, or both are NULL.
@@ -20,15 +21,80 @@ void sop_arena_init(struct sop_arena *arena, size_t budget)
     *arena = (struct sop_arena){.budget = budget};
 }
 
+/* ---- pool ----------------------------------------------------------------------------------
+ */
+
+void sop_arena_pool_init(struct sop_arena_pool *pool, size_t most)
+{
+    *pool = (struct sop_arena_pool){.most = most};
+    sop_mutex_init(&pool->mutex, SOP_RANK_LEAF);
+}
+
+void sop_arena_pool_fini(struct sop_arena_pool *pool)
+{
+    while (pool->blocks != NULL) {
+        struct sop_arena_block *next = pool->blocks->next;
+        sop_free(pool->blocks);
+        pool->blocks = next;
+    }
+    sop_mutex_fini(&pool->mutex);
+}
+
+static struct sop_arena_block *pool_take(struct sop_arena_pool *pool)
+{
+    sop_mutex_lock(&pool->mutex);
+    struct sop_arena_block *block = pool->blocks;
+    if (block != NULL) {
+        pool->blocks = block->next;
+        pool->bytes -= block->bytes;
+    }
+    sop_mutex_unlock(&pool->mutex);
+    return block;
+}
+
+/* Under a sanitizer each block goes back to the heap, where a use after its end is noticed. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define POOL_KEEPS 0
+#endif
+#endif
+#if !defined(POOL_KEEPS) && defined(__SANITIZE_ADDRESS__)
+#define POOL_KEEPS 0
+#endif
+#ifndef POOL_KEEPS
+#define POOL_KEEPS 1
+#endif
+
+/* false: the pool has enough. */
+static bool pool_give(struct sop_arena_pool *pool, struct sop_arena_block *block)
+{
+    sop_mutex_lock(&pool->mutex);
+    bool taken = POOL_KEEPS && block->bytes <= pool->most - pool->bytes;
+    if (taken) {
+        block->next = pool->blocks;
+        pool->blocks = block;
+        pool->bytes += block->bytes;
+    }
+    sop_mutex_unlock(&pool->mutex);
+    return taken;
+}
+
+/* ---- arenas --------------------------------------------------------------------------------
+ */
+
 void sop_arena_reset(struct sop_arena *arena)
 {
+    struct sop_arena_pool *pool = arena->pool;
     struct sop_arena_block *block = arena->blocks;
     while (block != NULL) {
         struct sop_arena_block *next = block->next;
-        sop_free(block);
+        if (pool == NULL || block->bytes != BLOCK_BYTES_MAX || !pool_give(pool, block)) {
+            sop_free(block);
+        }
         block = next;
     }
     sop_arena_init(arena, arena->budget);
+    arena->pool = pool;
 }
 
 /* A heap block within the budget, counted but not yet in the list; NULL if there is none. */
@@ -38,7 +104,13 @@ static struct sop_arena_block *block_new(struct sop_arena *arena, size_t bytes)
     if (arena->refused) {
         return NULL;
     }
-    struct sop_arena_block *block = sop_malloc(bytes);
+    struct sop_arena_block *block = NULL;
+    if (bytes == BLOCK_BYTES_MAX && arena->pool != NULL) {
+        block = pool_take(arena->pool);
+    }
+    if (block == NULL) {
+        block = sop_malloc(bytes);
+    }
     if (block != NULL) {
         block->next = NULL;
         block->bytes = bytes;

@@ -4,8 +4,22 @@
 #define SOP_ARENA_H
 
 #include "engine/base/base.h"
+#include "engine/base/thread.h"
 
 struct sop_arena_block;
+
+/* Blocks of the largest size that arenas gave back, for the next ones: fresh memory costs a page
+ * fault every 4 KiB. Any thread. */
+struct sop_arena_pool {
+    struct sop_mutex mutex;
+    struct sop_arena_block *blocks;
+    size_t bytes;
+    size_t most; /* bytes to keep */
+};
+void sop_arena_pool_init(struct sop_arena_pool *pool, size_t most);
+/* Frees the blocks; arenas that use the pool must be empty. */
+void sop_arena_pool_fini(struct sop_arena_pool *pool);
+
 struct sop_arena {
     struct sop_arena_block *blocks; /* newest first */
     uint8_t *at;                    /* next free byte of the newest block */
@@ -13,6 +27,7 @@ struct sop_arena {
     size_t used;   /* bytes held from the heap, block headers included */
     size_t budget; /* most bytes to hold; 0 = no limit */
     bool refused;  /* the newest failure was of the budget, not of the heap */
+    struct sop_arena_pool *pool; /* borrowed, or NULL: set after init, before the first use */
 };
 
 /* Fills *arena; takes no memory yet. budget in bytes, 0 = none. */

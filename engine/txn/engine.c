@@ -10,6 +10,9 @@
 
 #define OPEN_TRIES_MAX           8
 #define CHECKPOINT_BYTES_DEFAULT (64ull << 20)
+/* What ended transactions leave to the next ones: so much, or a part of the cache budget. */
+#define ARENAS_BYTES_MAX ((size_t)16 << 20)
+#define ARENAS_PART      16u
 
 /* ---- stopping ------------------------------------------------------------------------------
  */
@@ -174,6 +177,7 @@ static void engine_free(struct sop_engine *e)
             sop_manifest_fini(&e->kept[i].manifest);
         }
     }
+    sop_arena_pool_fini(&e->arenas);
     sop_mutex_fini(&e->trees_mutex);
     sop_mutex_fini(&e->commit);
     sop_mutex_fini(&e->queue);
@@ -198,6 +202,9 @@ static struct sop_engine *engine_new(const struct sop_engine_options *o, struct 
     e->env = o->env;
     e->checkpoint_trigger_bytes =
         o->checkpoint_bytes != 0 ? o->checkpoint_bytes : CHECKPOINT_BYTES_DEFAULT;
+    uint64_t arenas = o->cache_bytes / ARENAS_PART;
+    sop_arena_pool_init(&e->arenas,
+                        arenas < ARENAS_BYTES_MAX ? (size_t)arenas : ARENAS_BYTES_MAX);
     sop_mutex_init(&e->trees_mutex, SOP_RANK_STATE);
     sop_mutex_init(&e->commit, SOP_RANK_COMMIT);
     sop_mutex_init(&e->queue, SOP_RANK_QUEUE);

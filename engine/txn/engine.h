@@ -52,6 +52,7 @@ struct sop_engine {
     struct sop_pages pages;
     struct sop_extents extents;
     struct sop_chain *chain;
+    struct sop_arena_pool arenas; /* of transactions */
 
     struct sop_mutex trees_mutex;
     struct sop_tree **trees; /* by store id */

@@ -40,6 +40,7 @@ int sop_engine_begin(struct sop_txn **out, struct sop_engine *e, enum sop_txn_mo
         budget = TXN_MEMORY_MIN;
     }
     sop_arena_init(&t->arena, budget);
+    t->arena.pool = &e->arenas;
     t->deadline_ns = sop_env_mono_ns(e->env) + max_time_ms * NS_PER_MS;
     t->slot = sop_epoch_take(&e->epochs);
     if (t->slot == NULL) {

@@ -122,6 +122,31 @@ START_TEST(an_exhausted_heap_leaves_the_arena_usable)
 }
 END_TEST
 
+START_TEST(a_pool_keeps_what_it_may)
+{
+    struct sop_arena_pool pool;
+    struct sop_arena arena;
+    sop_arena_pool_init(&pool, (size_t)2 << 20);
+    for (int round = 0; round < 3; round++) {
+        sop_arena_init(&arena, 0);
+        arena.pool = &pool;
+        for (int i = 0; i < 64; i++) { /* 6 MiB, mostly in the largest blocks */
+            uint8_t *bytes = sop_arena_alloc(&arena, 100000);
+            ck_assert_ptr_nonnull(bytes);
+            memset(bytes, i, 100000);
+        }
+        size_t used = arena.used;
+        ck_assert_uint_gt(used, 6400000);
+        sop_arena_reset(&arena);
+        ck_assert_uint_eq(arena.used, 0);
+        ck_assert_ptr_eq(arena.pool, &pool);
+        ck_assert_uint_le(pool.bytes, pool.most);
+        ck_assert(pool.bytes == 0 || pool.bytes == pool.most); /* a sanitizer wants none */
+    }
+    sop_arena_pool_fini(&pool);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("arena");
@@ -131,6 +156,7 @@ int main(void)
     tcase_add_test(tc, a_large_piece_leaves_the_rest_of_the_block_in_use);
     tcase_add_test(tc, the_budget_is_a_limit_and_can_be_used_up);
     tcase_add_test(tc, a_copy_lives_in_the_arena);
+    tcase_add_test(tc, a_pool_keeps_what_it_may);
     tcase_add_test(tc, an_exhausted_heap_leaves_the_arena_usable);
     Suite *suite = suite_create("arena");
     suite_add_tcase(suite, tc);
