@@ -1,5 +1,5 @@
-/* Arena: a list of heap blocks; only the newest (the head) is carved from. Blocks of the largest
- * size go through the pool, if there is one.
+/* Arena: a list of heap blocks; only the newest (the head) is carved from. Blocks of the
+ * largest size go through the pool, if there is one.
  *
  * Invariants:
  * 1. `at` and `end` lie in the head block, or both are NULL.

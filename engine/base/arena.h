@@ -8,8 +8,8 @@
 
 struct sop_arena_block;
 
-/* Blocks of the largest size that arenas gave back, for the next ones: fresh memory costs a page
- * fault every 4 KiB. Any thread. */
+/* Blocks of the largest size that arenas gave back, for the next ones: fresh memory costs a
+ * page fault every 4 KiB. Any thread. */
 struct sop_arena_pool {
     struct sop_mutex mutex;
     struct sop_arena_block *blocks;
@@ -24,9 +24,9 @@ struct sop_arena {
     struct sop_arena_block *blocks; /* newest first */
     uint8_t *at;                    /* next free byte of the newest block */
     uint8_t *end;
-    size_t used;   /* bytes held from the heap, block headers included */
-    size_t budget; /* most bytes to hold; 0 = no limit */
-    bool refused;  /* the newest failure was of the budget, not of the heap */
+    size_t used;                 /* bytes held from the heap, block headers included */
+    size_t budget;               /* most bytes to hold; 0 = no limit */
+    bool refused;                /* the newest failure was of the budget, not of the heap */
     struct sop_arena_pool *pool; /* borrowed, or NULL: set after init, before the first use */
 };
 

@@ -17,8 +17,9 @@
  * 4. Cells never move, and nodes are never freed: memory goes back with the arena only.
  *
  * The finger remembers the leaf of the newest look-up and the place found there. Keys that come
- * near one another need no descent: a head strictly between two heads of a leaf, with the leaf's
- * first `skip` bytes before it, has its place between them (by 1 and the order of the leaf).
+ * near one another need no descent: a head strictly between two heads of a leaf, with the
+ * leaf's first `skip` bytes before it, has its place between them (by 1 and the order of the
+ * leaf).
  *
  * All memory that a put needs is taken before anything changes, so a put that fails leaves the
  * tree as it was (perhaps with a spare node for the next one). */
@@ -121,11 +122,13 @@ static inline bool same_bytes(const uint8_t *a, const uint8_t *b, size_t len)
     }
     if (len >= sizeof(uint64_t)) {
         size_t last = len - sizeof(uint64_t);
-        return sop_get_u64(a) == sop_get_u64(b) && sop_get_u64(a + last) == sop_get_u64(b + last);
+        return sop_get_u64(a) == sop_get_u64(b) &&
+               sop_get_u64(a + last) == sop_get_u64(b + last);
     }
     if (len >= sizeof(uint32_t)) {
         size_t last = len - sizeof(uint32_t);
-        return sop_get_u32(a) == sop_get_u32(b) && sop_get_u32(a + last) == sop_get_u32(b + last);
+        return sop_get_u32(a) == sop_get_u32(b) &&
+               sop_get_u32(a + last) == sop_get_u32(b + last);
     }
     return a[0] == b[0] && a[len / 2] == b[len / 2] && a[len - 1] == b[len - 1];
 }

@@ -58,9 +58,11 @@ struct sop_cell *sop_wset_locate(struct sop_wset *w, struct sop_slice key,
 
 struct sop_wset_want {
     struct sop_slice key;
-    size_t room; /* bytes of the owner's that a new cell has behind its key; see sop_cell_room */
-    const struct sop_wset_place *place; /* of this key, so that it is not searched again; or NULL
-                                         */
+    size_t
+        room; /* bytes of the owner's that a new cell has behind its key; see sop_cell_room */
+    const struct sop_wset_place
+        *place; /* of this key, so that it is not searched again; or NULL
+                 */
 };
 /* Adds a cell with a copy of key (other fields zero), or gives the one that is there (*added
  * false; it has the room that it was made with). */

@@ -380,7 +380,8 @@ static int add(struct sop_store *s, const struct sop_entry *e, struct sop_err *e
         return add_duplicate(s, e, err);
     }
     int rc = add_unique(s, e, &added, err);
-    return rc != 0 || added ? rc : SOP_ERR(err, EXISTS, "an item with this key is there already");
+    return rc != 0 || added ? rc
+                            : SOP_ERR(err, EXISTS, "an item with this key is there already");
 }
 
 int sop_add(struct sop_store *s, const struct sop_entry *e, struct sop_err *err)

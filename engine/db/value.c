@@ -132,9 +132,8 @@ static int put_seen(struct sop_value_writer *w, struct sop_slice full,
         if (rc != 0) {
             return rc;
         }
-        return add_of_present
-                   ? SOP_ERR(err, EXISTS, "an item with this key is there already")
-                   : SOP_ERR(err, NOT_FOUND, "there is no item with this key");
+        return add_of_present ? SOP_ERR(err, EXISTS, "an item with this key is there already")
+                              : SOP_ERR(err, NOT_FOUND, "there is no item with this key");
     }
     struct sop_slice ride =
         w->mode == SOP_PUT_UPDATE && !w->has_ride ? seen->ride : sop_buf_slice(&w->ride);

@@ -11,10 +11,10 @@
 
 /* All zero: nothing is held. */
 struct sop_near {
-    uint64_t page;  /* of the newest look-up that went down the tree */
-    bool inside;    /* what lies between two keys of sheets[0] lies between the fences */
+    uint64_t page; /* of the newest look-up that went down the tree */
+    bool inside;   /* what lies between two keys of sheets[0] lies between the fences */
     bool has_high;
-    uint32_t at;    /* where the newest look-up ended in sheets[0] */
+    uint32_t at; /* where the newest look-up ended in sheets[0] */
     const struct sop_sheet *sheets[SOP_LAYERS_MAX];
     struct sop_hold hold; /* count 0: nothing is held */
     struct sop_buf low, high;

@@ -413,10 +413,10 @@ int sop_txn_put(struct sop_txn *t, struct sop_access *a, const struct sop_put *p
     struct sop_wset *wset = NULL;
     struct sop_cell *cell = NULL;
     bool added = false;
-    const struct sop_wset_want want = {
-        .key = put->key,
-        .room = put->ride.len + put->value.len + (put->old_place != NULL ? SOP_PLACE_BYTES : 0),
-        .place = put->place};
+    const struct sop_wset_want want = {.key = put->key,
+                                       .room = put->ride.len + put->value.len +
+                                               (put->old_place != NULL ? SOP_PLACE_BYTES : 0),
+                                       .place = put->place};
     int rc = sop_access_wset(t, a, &wset, err);
     if (rc == 0) {
         rc = sop_wset_want(wset, &want, &cell, &added, err);
