@@ -453,7 +453,7 @@ int sop_cursor_find_near(struct sop_cursor *c, struct sop_slice key, bool *exact
     if (rc == 0) {
         rc = sop_store__key(c->store, key, NULL, &full, err);
     }
-    if (rc != 0 || c->store->facts.unique) {
+    if (rc != 0 || c->store->card->facts.unique) {
         return rc != 0 ? rc : sop_cursor__go(c, full, exact, err);
     }
     struct sop_buf wanted = {0};

@@ -268,6 +268,13 @@ struct sop_generation *sop_db__enter(struct sop_db *db)
     return g;
 }
 
+/* Its engine is closed. */
+static void generation_free(struct sop_generation *g)
+{
+    sop_cards_fini(&g->cards);
+    sop_free(g);
+}
+
 static void generation_unref(struct sop_db *db, struct sop_generation *g, bool user)
 {
     sop_mutex_lock(&db->mutex);
@@ -277,7 +284,7 @@ static void generation_unref(struct sop_db *db, struct sop_generation *g, bool u
     sop_mutex_unlock(&db->mutex);
     if (last) { /* an old state of a read-only database: nothing to write */
         (void)sop_engine_close(&g->engine, false, NULL);
-        sop_free(g);
+        generation_free(g);
     }
 }
 
@@ -319,6 +326,7 @@ static int open_generation(struct sop_db *db, struct sop_generation **out, struc
         return SOP_ERR(err, NOMEM, "open a database");
     }
     g->refs = 1;
+    sop_cards_init(&g->cards);
     int rc = sop_engine_open(&g->engine, &o, err);
     if (rc == 0 && !db->options.manual) {
         rc = sop_engine_start_thread(g->engine, err);
@@ -327,7 +335,7 @@ static int open_generation(struct sop_db *db, struct sop_generation **out, struc
         }
     }
     if (rc != 0) {
-        sop_free(g);
+        generation_free(g);
         return rc;
     }
     *out = g;
@@ -526,7 +534,7 @@ int sop_db_close(struct sop_db **pdb, struct sop_err *err)
     }
     *pdb = NULL;
     rc = sop_engine_close(&db->now->engine, true, err);
-    sop_free(db->now);
+    generation_free(db->now);
     db_free(db);
     return rc;
 }
@@ -538,7 +546,7 @@ void sop_db_abandon(struct sop_db **pdb)
     if (db != NULL) {
         SOP_ASSERT(db->users == 0);
         (void)sop_engine_close(&db->now->engine, false, NULL);
-        sop_free(db->now);
+        generation_free(db->now);
         db_free(db);
     }
 }

@@ -3,6 +3,7 @@
 #ifndef SOP_DB_INT_H
 #define SOP_DB_INT_H
 
+#include "engine/db/card.h"
 #include "engine/txn/engine.h"
 #include "sop/sop.h"
 
@@ -36,6 +37,7 @@ struct sop_identity {
 struct sop_generation {
     struct sop_engine *engine;
     uint64_t refs;
+    struct sop_cards cards; /* of the engine's stores */
 };
 
 struct sop_db {
@@ -92,26 +94,6 @@ static inline bool sop_db__forked(const struct sop_db *db)
     return db->forks != sop_forks_since();
 }
 
-/* What the catalog says of a store. Strings and custom point into the record or are owned by
- * the caller of encode. */
-struct sop_catalog_record {
-    uint64_t id;
-    uint64_t root;
-    bool unique;
-    uint32_t slot_length;
-    uint8_t values;
-    struct sop_key_schema key;
-    struct sop_slice comparer, description, blob_key, custom;
-    uint32_t cache_page_seconds, cache_value_seconds, cache_info_seconds;
-};
-int sop_catalog_encode(const struct sop_catalog_record *r, struct sop_buf *to,
-                       struct sop_err *err) SOP_MUST_USE;
-int sop_catalog_decode(struct sop_slice from, struct sop_catalog_record *r,
-                       struct sop_err *err) SOP_MUST_USE;
-/* The engine's describe callback; arg = struct sop_db. */
-int sop_catalog_describe(void *arg, struct sop_slice info, struct sop_tree *tree,
-                         struct sop_err *err);
-
 struct sop_hook {
     struct sop_hook *next;
     sop_commit_fn call;
@@ -142,11 +124,7 @@ struct sop_store {
     struct sop_access *access;
     struct sop_tree *tree;
     struct sop_order order;
-    char *name;
-    struct sop_buf record;                   /* encoded */
-    struct sop_catalog_record facts;         /* slices into record */
-    char *description, *blob_key, *comparer; /* NUL-terminated copies for info */
-    bool delimits;                           /* user keys and stored keys differ */
+    struct sop_card *card;
     struct sop_cursor *cursors;
     struct sop_range *ranges;
     struct sop_value_writer *writers;

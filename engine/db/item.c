@@ -18,7 +18,9 @@ static int check_key(struct sop_store *s, struct sop_slice user, struct sop_err 
     if (s->order.compare != NULL && user.len == 0) {
         return SOP_ERR(err, INVALID, "a store with a comparer has no empty keys");
     }
-    return s->facts.key.fields_count == 0 ? 0 : sop_keycode_verify(&s->facts.key, user, err);
+    return s->card->facts.key.fields_count == 0
+               ? 0
+               : sop_keycode_verify(&s->card->facts.key, user, err);
 }
 
 /* Bounds of ranges need not be whole keys, so nothing is verified here. */
@@ -27,8 +29,8 @@ static int full_key(struct sop_store *s, struct sop_slice user, const struct sop
 {
     static const struct sop_item_id lowest;
     sop_buf_clear(to);
-    int rc = s->delimits ? sop_keycode_delimit(&s->facts.key, user, true, to, err)
-                         : sop_buf_append(to, user.data, user.len, err);
+    int rc = s->card->delimits ? sop_keycode_delimit(&s->card->facts.key, user, true, to, err)
+                               : sop_buf_append(to, user.data, user.len, err);
     return rc == 0
                ? sop_buf_append(to, (id != NULL ? id : &lowest)->bytes, SOP_ITEM_ID_BYTES, err)
                : rc;
@@ -39,7 +41,7 @@ int sop_store__key(struct sop_store *s, struct sop_slice user, const struct sop_
 {
     int rc = check_key(s, user, err);
     *full = user;
-    if (rc == 0 && !s->facts.unique) {
+    if (rc == 0 && !s->card->facts.unique) {
         rc = full_key(s, user, id, &s->key, err);
         *full = sop_buf_slice(&s->key);
     }
@@ -51,21 +53,23 @@ int sop_store__user_key(struct sop_store *s, struct sop_slice full, struct sop_b
 {
     *user = full;
     memset(id, 0, sizeof *id);
-    if (s->facts.unique) {
+    if (s->card->facts.unique) {
         return 0;
     }
     if (full.len < SOP_ITEM_ID_BYTES) {
-        return SOP_ERR(err, DATA_LOSS, "store %s holds a key without item id", s->name);
+        return SOP_ERR(err, DATA_LOSS, "store %s holds a key without item id", s->card->name);
     }
     struct sop_slice part = sop_slice(full.data, full.len - SOP_ITEM_ID_BYTES);
     memcpy(id->bytes, full.data + part.len, SOP_ITEM_ID_BYTES);
     *user = part;
-    return s->delimits ? sop_keycode_undelimit(&s->facts.key, part, scratch, user, err) : 0;
+    return s->card->delimits
+               ? sop_keycode_undelimit(&s->card->facts.key, part, scratch, user, err)
+               : 0;
 }
 
 bool sop_store__same_user_key(const struct sop_store *s, struct sop_slice a, struct sop_slice b)
 {
-    if (!s->facts.unique) {
+    if (!s->card->facts.unique) {
         if (a.len < SOP_ITEM_ID_BYTES || b.len < SOP_ITEM_ID_BYTES) {
             return false;
         }
@@ -98,7 +102,7 @@ int sop_store__value(struct sop_store *s, struct sop_slice full_key, struct sop_
 {
     *cell_value = value;
     *kind = SOP_VALUE_INLINE;
-    bool small = s->facts.values == SOP_VALUES_SMALL && value.len <= SOP_VALUE_INLINE_MAX;
+    bool small = s->card->facts.values == SOP_VALUES_SMALL && value.len <= SOP_VALUE_INLINE_MAX;
     if (small || value.len == 0) {
         return 0;
     }
@@ -151,7 +155,7 @@ int sop_store__view(struct sop_store *s, struct sop_slice full, struct sop_slice
         view->loaded = rc == 0;
         return rc;
     }
-    if (load && s->facts.values != SOP_VALUES_BIG) {
+    if (load && s->card->facts.values != SOP_VALUES_BIG) {
         rc = sop_packs_read(s->txn->engine->reader, &place, SOP_PACK_VALUE, value_buf, err);
         view->value = sop_buf_slice(value_buf);
         view->loaded = rc == 0;
@@ -299,7 +303,7 @@ int sop_store__first(struct sop_store *s, struct sop_slice user, struct sop_buf 
 static int target_key(struct sop_store *s, struct sop_slice user, struct sop_slice *full,
                       struct sop_err *err)
 {
-    if (s->facts.unique) {
+    if (s->card->facts.unique) {
         return sop_store__key(s, user, NULL, full, err);
     }
     struct sop_buf first = {0};
@@ -376,7 +380,7 @@ static int add_duplicate(struct sop_store *s, const struct sop_entry *e, struct 
 static int add(struct sop_store *s, const struct sop_entry *e, struct sop_err *err)
 {
     bool added = false;
-    if (!s->facts.unique) {
+    if (!s->card->facts.unique) {
         return add_duplicate(s, e, err);
     }
     int rc = add_unique(s, e, &added, err);
@@ -395,7 +399,7 @@ int sop_add_if_absent(struct sop_store *s, const struct sop_entry *e, bool *adde
 {
     *added = false;
     int rc = begin_change(s, e, err);
-    if (rc == 0 && s->facts.unique) {
+    if (rc == 0 && s->card->facts.unique) {
         return add_unique(s, e, added, err);
     }
     struct sop_buf first = {0};
@@ -417,7 +421,7 @@ int sop_upsert(struct sop_store *s, const struct sop_entry *e, struct sop_err *e
     if (rc != 0) {
         return rc;
     }
-    if (!s->facts.unique) {
+    if (!s->card->facts.unique) {
         struct sop_entry whole = *e; /* unlike an update it does not keep the old ride */
         if (whole.ride.data == NULL) {
             whole.ride = sop_slice("", 0);
@@ -469,11 +473,11 @@ static int move_key(struct sop_store *s, struct sop_slice from, const struct sop
     struct sop_slice ride = to->ride.data != NULL ? to->ride : seen->ride;
     struct sop_item_id id;
     int rc = 0;
-    if (!s->facts.unique) {
+    if (!s->card->facts.unique) {
         id = sop_txn_item_id(s->txn);
     }
-    rc = sop_store__key(s, to->key, s->facts.unique ? NULL : &id, &target, err);
-    if (rc == 0 && s->facts.unique) {
+    rc = sop_store__key(s, to->key, s->card->facts.unique ? NULL : &id, &target, err);
+    if (rc == 0 && s->card->facts.unique) {
         rc = sop_store__see(s, target, &there, err);
         if (rc == 0) { /* the caller is inside an epoch */
             sop_store__seen(s, &there);
@@ -690,7 +694,7 @@ static int answer_value(struct sop_store *s, uint8_t kind, const struct sop_plac
                         struct sop_view *view, struct found *f, struct sop_err *err)
 {
     struct sop_session *session = s->txn->user;
-    if (kind != SOP_VALUE_PLACE || s->facts.values == SOP_VALUES_BIG) {
+    if (kind != SOP_VALUE_PLACE || s->card->facts.values == SOP_VALUES_BIG) {
         return 0;
     }
     struct sop_buf value = {0};
@@ -772,7 +776,7 @@ static int get_one(struct sop_store *s, struct sop_slice user, struct sop_view *
         rc = answer_seen(s, user, &look, view, f, &place, err);
     }
     sop_txn_look_end(s->txn, &look);
-    if (f->there && !s->facts.unique) {
+    if (f->there && !s->card->facts.unique) {
         memcpy(view->id.bytes, full.data + full.len - SOP_ITEM_ID_BYTES, SOP_ITEM_ID_BYTES);
     }
     return rc == 0 && f->there ? answer_value(s, kind, &place, view, f, err) : rc;

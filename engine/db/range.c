@@ -38,13 +38,13 @@ static int bound(struct sop_store *s, struct sop_slice user, bool after, struct 
     if (s->order.compare != NULL && user.len == 0) {
         return 0; /* no key of such a store: before all, and never shown to the comparer */
     }
-    if (s->facts.unique) {
+    if (s->card->facts.unique) {
         int rc = sop_buf_append(to, user.data, user.len, err);
         bool next = after && s->order.compare == NULL;
         return rc == 0 && next ? sop_buf_append(to, "", 1, err) : rc;
     }
-    int rc = s->delimits ? sop_keycode_delimit(&s->facts.key, user, after, to, err)
-                         : sop_buf_append(to, user.data, user.len, err);
+    int rc = s->card->delimits ? sop_keycode_delimit(&s->card->facts.key, user, after, to, err)
+                               : sop_buf_append(to, user.data, user.len, err);
     if (rc == 0 && (after || s->order.compare != NULL)) {
         rc = sop_buf_append(to, id.bytes, sizeof id.bytes, err);
     }
@@ -57,7 +57,7 @@ static int set_bounds(struct sop_range *r, struct sop_err *err)
     struct sop_store *s = r->store;
     int rc = 0;
     bool open = o->low_open && !o->prefix;
-    bool compares = s->facts.unique && s->order.compare != NULL;
+    bool compares = s->card->facts.unique && s->order.compare != NULL;
     r->without_low = compares && open;
     r->with_high = compares && o->high_closed;
     if (o->low.data != NULL && (o->low.len > 0 || open)) {
@@ -270,7 +270,7 @@ static int view_in_place(struct sop_range *r, struct sop_view *v, struct where *
         v->loaded = rc == 0;
         return rc;
     }
-    if (!r->options.keys_only && r->store->facts.values != SOP_VALUES_BIG) {
+    if (!r->options.keys_only && r->store->card->facts.values != SOP_VALUES_BIG) {
         struct sop_buf value = {0};
         rc = sop_packs_read(r->store->txn->engine->reader, &place, SOP_PACK_VALUE, &value, err);
         if (rc == 0) {

@@ -148,7 +148,7 @@ static int name_conflict(const struct sop_txn *t, int rc, struct sop_err *err)
     const struct sop_session *session = t->user;
     for (const struct sop_store *s = session->stores; s != NULL; s = s->next) {
         if (s->tree->id == t->conflict_store) {
-            return sop_err_wrap(err, rc, "store %s", s->name);
+            return sop_err_wrap(err, rc, "store %s", s->card->name);
         }
     }
     return sop_err_wrap(err, rc, "store %" PRIu64, t->conflict_store);

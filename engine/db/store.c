@@ -156,19 +156,6 @@ int sop_store__writable(struct sop_store *s, struct sop_err *err)
 /* ---- handles -------------------------------------------------------------------------------
  */
 
-static int text_of(struct sop_slice from, char **out, struct sop_err *err)
-{
-    *out = sop_malloc(from.len + 1);
-    if (*out == NULL) {
-        return SOP_ERR(err, NOMEM, "open a store");
-    }
-    if (from.len > 0) {
-        memcpy(*out, from.data, from.len);
-    }
-    (*out)[from.len] = 0;
-    return 0;
-}
-
 void sop_store__free(struct sop_store *s)
 {
     while (s->writers != NULL) {
@@ -187,12 +174,8 @@ void sop_store__free(struct sop_store *s)
         struct sop_cursor *c = s->cursors;
         sop_cursor_close(&c);
     }
-    sop_buf_fini(&s->record);
     sop_buf_fini(&s->key);
-    sop_free(s->name);
-    sop_free(s->description);
-    sop_free(s->blob_key);
-    sop_free(s->comparer);
+    sop_card_unref(s->card);
     s->magic = 0;
     sop_free(s);
 }
@@ -207,43 +190,21 @@ void sop_txn__close_all(struct sop_txn *t)
     }
 }
 
-/* Decodes s->record into the handle's facts. */
+/* The handle says from now on what the record says. */
 static int take_record(struct sop_store *s, struct sop_slice record, struct sop_err *err)
 {
-    sop_buf_clear(&s->record);
-    int rc = sop_buf_append(&s->record, record.data, record.len, err);
+    struct sop_card *card = NULL;
+    int rc = sop_card_new(&card, s->card->name, s->tree, record, err);
     if (rc == 0) {
-        rc = sop_catalog_decode(sop_buf_slice(&s->record), &s->facts, err);
+        sop_card_unref(s->card);
+        s->card = card;
     }
-    char *description = NULL;
-    char *blob_key = NULL;
-    char *comparer = NULL;
-    if (rc == 0) {
-        rc = text_of(s->facts.description, &description, err);
-    }
-    if (rc == 0) {
-        rc = text_of(s->facts.blob_key, &blob_key, err);
-    }
-    if (rc == 0) {
-        rc = text_of(s->facts.comparer, &comparer, err);
-    }
-    if (rc != 0) {
-        sop_free(description);
-        sop_free(blob_key);
-        return rc;
-    }
-    sop_free(s->description);
-    sop_free(s->blob_key);
-    sop_free(s->comparer);
-    s->description = description;
-    s->blob_key = blob_key;
-    s->comparer = comparer;
-    return 0;
+    return rc;
 }
 
-/* A handle for a tree, in the transaction's list. */
-static int handle_new(struct sop_txn *t, const char *name, struct sop_tree *tree,
-                      struct sop_slice record, struct sop_store **out, struct sop_err *err)
+/* A handle for a store, in the transaction's list. Takes the card on success. */
+static int handle_new(struct sop_txn *t, struct sop_card *take_card, struct sop_store **out,
+                      struct sop_err *err)
 {
     struct sop_store *s = sop_calloc(1, sizeof *s);
     if (s == NULL) {
@@ -251,21 +212,14 @@ static int handle_new(struct sop_txn *t, const char *name, struct sop_tree *tree
     }
     s->magic = SOP_STORE_MAGIC;
     s->txn = t;
-    s->tree = tree;
-    s->order = tree->order;
-    int rc = text_of(sop_slice_str(name), &s->name, err);
-    if (rc == 0) {
-        rc = take_record(s, record, err);
-    }
-    if (rc == 0) {
-        rc = sop_txn_access(t, tree, &s->access, err);
-    }
+    s->tree = take_card->tree;
+    s->order = take_card->order;
+    int rc = sop_txn_access(t, s->tree, &s->access, err);
     if (rc != 0) {
         sop_store__free(s);
         return rc;
     }
-    s->delimits =
-        !tree->unique && tree->order.compare == NULL && sop_keycode_has_tail(&s->facts.key);
+    s->card = take_card;
     struct sop_session *session = t->user;
     s->next = session->stores;
     session->stores = s;
@@ -277,7 +231,7 @@ static struct sop_store *find_handle(struct sop_txn *t, const char *name)
 {
     struct sop_session *session = t->user;
     for (struct sop_store *s = session->stores; s != NULL; s = s->next) {
-        if (strcmp(s->name, name) == 0 && !(t->mode == SOP_NO_CHECK && gone(s))) {
+        if (strcmp(s->card->name, name) == 0 && !(t->mode == SOP_NO_CHECK && gone(s))) {
             return s;
         }
     }
@@ -420,8 +374,15 @@ int sop_store_create(struct sop_store **out, struct sop_txn *txn, const char *na
         sop_buf_clear(&record);
         rc = create_tree(txn, options, &record, &tree, err);
     }
+    struct sop_card *card = NULL;
     if (rc == 0) {
-        rc = handle_new(txn, name, tree, sop_buf_slice(&record), &s, err);
+        rc = sop_card_new(&card, name, tree, sop_buf_slice(&record), err);
+    }
+    if (rc == 0) {
+        rc = handle_new(txn, card, &s, err);
+        if (rc != 0) {
+            sop_card_unref(card);
+        }
     }
     if (rc == 0) {
         s->access->created = true;
@@ -442,62 +403,106 @@ int sop_store_create(struct sop_store **out, struct sop_txn *txn, const char *na
     return rc != 0 ? sop_err_wrap(err, rc, "create store %s", name != NULL ? name : "?") : 0;
 }
 
-int sop_store_open(struct sop_store **out, struct sop_txn *txn, const char *name,
-                   struct sop_err *err)
+/* Has this transaction changed the catalog? */
+static bool changes_catalog(const struct sop_txn *t)
+{
+    for (const struct sop_access *a = t->accesses; a != NULL; a = a->next) {
+        if (a->tree->id == SOP_CATALOG_STORE) {
+            return a->wset != NULL;
+        }
+    }
+    return false;
+}
+
+/* Reads the catalog for a card, and keeps it for others if it says what they would find, too.
+ */
+static int card_from_catalog(struct sop_txn *t, const char *name, bool keep,
+                             struct sop_card **out, struct sop_err *err)
 {
     struct sop_slice key;
     struct sop_buf record = {0};
+    struct sop_catalog_record facts;
     bool there = false;
     uint8_t was = 0;
-    *out = NULL;
-    int rc = check_txn(txn, err);
+    int rc = check_name(name, &key, err);
     if (rc == 0) {
-        rc = check_name(name, &key, err);
-    }
-    if (rc == 0) {
-        *out = find_handle(txn, name);
-        if (*out != NULL) {
-            return 0;
-        }
-        rc = catalog_look(txn, key, &there, &was, &record, err);
+        rc = catalog_look(t, key, &there, &was, &record, err);
     }
     if (rc == 0 && !there) {
         struct sop_access *a = NULL;
-        rc = catalog_access(txn, &a, err);
-        rc = rc == 0 ? sop_txn_read_point(txn, a, key, err) : rc; /* its absence was seen */
+        rc = catalog_access(t, &a, err);
+        rc = rc == 0 ? sop_txn_read_point(t, a, key, err) : rc; /* its absence was seen */
         rc = rc == 0 ? SOP_ERR(err, NOT_FOUND, "there is no store with this name") : rc;
     }
-    struct sop_catalog_record facts;
     if (rc == 0) {
         rc = sop_catalog_decode(sop_buf_slice(&record), &facts, err);
     }
     if (rc == 0) {
-        struct sop_tree *tree = sop_engine_tree(txn->engine, facts.id);
-        if (tree == NULL) {
-            rc = SOP_ERR(err, DATA_LOSS,
-                         "the catalog names store %" PRIu64 ", which is unknown", facts.id);
-        } else {
-            rc = handle_new(txn, name, tree, sop_buf_slice(&record), out, err);
-        }
+        struct sop_tree *tree = sop_engine_tree(t->engine, facts.id);
+        rc = tree == NULL
+                 ? SOP_ERR(err, DATA_LOSS,
+                           "the catalog names store %" PRIu64 ", which is unknown", facts.id)
+                 : sop_card_new(out, name, tree, sop_buf_slice(&record), err);
     }
     sop_buf_fini(&record);
+    if (rc == 0 && keep) {
+        struct sop_session *session = t->user;
+        (*out)->moment = t->moment;
+        sop_cards_keep(&session->generation->cards, *out);
+    }
+    return rc;
+}
+
+static int card_of(struct sop_txn *t, const char *name, struct sop_card **out,
+                   struct sop_err *err)
+{
+    struct sop_session *session = t->user;
+    const struct sop_tree *catalog = sop_engine_tree(t->engine, SOP_CATALOG_STORE);
+    bool own = changes_catalog(t);
+    *out = own || name == NULL ? NULL
+                               : sop_cards_find(&session->generation->cards, name,
+                                                atomic_load(&catalog->changed), t->moment);
+    return *out != NULL ? 0 : card_from_catalog(t, name, !own, out, err);
+}
+
+int sop_store_open(struct sop_store **out, struct sop_txn *txn, const char *name,
+                   struct sop_err *err)
+{
+    *out = NULL;
+    int rc = check_txn(txn, err);
+    if (rc == 0 && name != NULL) {
+        *out = find_handle(txn, name);
+        if (*out != NULL) {
+            return 0;
+        }
+    }
+    struct sop_card *card = NULL;
+    if (rc == 0) {
+        rc = card_of(txn, name, &card, err);
+    }
+    if (rc == 0) {
+        rc = handle_new(txn, card, out, err);
+        if (rc != 0) {
+            sop_card_unref(card);
+        }
+    }
     return rc != 0 ? sop_err_wrap(err, rc, "open store %s", name != NULL ? name : "?") : 0;
 }
 
 static void fill_info(const struct sop_store *s, struct sop_store_info *info)
 {
-    const struct sop_catalog_record *f = &s->facts;
+    const struct sop_catalog_record *f = &s->card->facts;
     memset(info, 0, sizeof *info);
-    info->name = s->name;
+    info->name = s->card->name;
     info->id = f->id;
     info->options.size = sizeof info->options;
     info->options.unique = f->unique;
     info->options.slot_length = f->slot_length;
     info->options.values = (enum sop_value_class)f->values;
     info->options.key = f->key;
-    info->options.comparer = s->comparer[0] != 0 ? s->comparer : NULL;
-    info->options.description = s->description;
-    info->options.blob_key = s->blob_key;
+    info->options.comparer = s->card->comparer[0] != 0 ? s->card->comparer : NULL;
+    info->options.description = s->card->description;
+    info->options.blob_key = s->card->blob_key;
     info->options.custom = f->custom;
     info->options.cache_page_seconds = f->cache_page_seconds;
     info->options.cache_value_seconds = f->cache_value_seconds;
@@ -510,7 +515,7 @@ static int renew_record(struct sop_store *s, struct sop_err *err)
     struct sop_buf record = {0};
     bool there = false;
     uint8_t was = 0;
-    int rc = catalog_look(s->txn, sop_slice_str(s->name), &there, &was, &record, err);
+    int rc = catalog_look(s->txn, sop_slice_str(s->card->name), &there, &was, &record, err);
     if (rc == 0 && there) {
         rc = take_record(s, sop_buf_slice(&record), err);
     }
@@ -527,7 +532,7 @@ int sop_store_info(struct sop_store *s, struct sop_store_info *info, struct sop_
     struct sop_access *a = NULL;
     rc = catalog_access(s->txn, &a, err);
     if (rc == 0 && !s->access->created) {
-        rc = sop_txn_read_point(s->txn, a, sop_slice_str(s->name), err);
+        rc = sop_txn_read_point(s->txn, a, sop_slice_str(s->card->name), err);
     }
     if (rc == 0 && s->txn->mode == SOP_NO_CHECK) {
         rc = renew_record(s, err);
@@ -549,8 +554,10 @@ static int catalog_handle(struct sop_txn *txn, struct sop_store **out, struct so
     s->magic = SOP_STORE_MAGIC;
     s->txn = txn;
     s->tree = sop_engine_tree(txn->engine, SOP_CATALOG_STORE);
-    s->facts.unique = true;
     int rc = catalog_access(txn, &s->access, err);
+    if (rc == 0) {
+        rc = sop_card_new_catalog(&s->card, s->tree, err);
+    }
     if (rc != 0) {
         sop_store__free(s);
         return rc;
@@ -641,7 +648,7 @@ int sop_store_change(struct sop_store *s, const struct sop_store_options *option
     if (rc != 0) {
         return rc;
     }
-    struct sop_catalog_record r = s->facts;
+    struct sop_catalog_record r = s->card->facts;
     struct sop_buf record = {0};
     struct sop_buf old = {0};
     bool there = false;
@@ -651,7 +658,7 @@ int sop_store_change(struct sop_store *s, const struct sop_store_options *option
     r.cache_page_seconds = options->cache_page_seconds;
     r.cache_value_seconds = options->cache_value_seconds;
     r.cache_info_seconds = options->cache_info_seconds;
-    struct sop_slice key = sop_slice_str(s->name);
+    struct sop_slice key = sop_slice_str(s->card->name);
     rc = sop_catalog_encode(&r, &record, err);
     if (rc == 0) {
         rc = catalog_look(s->txn, key, &there, &was, &old, err);
@@ -667,7 +674,7 @@ int sop_store_change(struct sop_store *s, const struct sop_store_options *option
     }
     sop_buf_fini(&record);
     sop_buf_fini(&old);
-    return rc != 0 ? sop_err_wrap(err, rc, "change store %s", s->name) : 0;
+    return rc != 0 ? sop_err_wrap(err, rc, "change store %s", s->card->name) : 0;
 }
 
 int sop_store_remove(struct sop_txn *txn, const char *name, struct sop_err *err)

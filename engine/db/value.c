@@ -156,15 +156,15 @@ static int put_place(struct sop_value_writer *w, const struct sop_place *place,
     struct sop_seen seen;
     struct sop_buf first = {0};
     struct sop_item_id id;
-    bool duplicate = !s->facts.unique && w->mode == SOP_PUT_ADD;
+    bool duplicate = !s->card->facts.unique && w->mode == SOP_PUT_ADD;
     int rc = 0;
-    if (!s->facts.unique && !duplicate) {
+    if (!s->card->facts.unique && !duplicate) {
         rc = sop_store__first(s, sop_buf_slice(&w->key), &first, err);
         duplicate = rc == SOP_ERR_NOT_FOUND && w->mode == SOP_PUT_UPSERT;
         rc = duplicate ? 0 : rc;
     }
     full = sop_buf_slice(&first);
-    if (rc == 0 && (s->facts.unique || duplicate)) {
+    if (rc == 0 && (s->card->facts.unique || duplicate)) {
         if (duplicate) {
             id = sop_txn_item_id(s->txn);
         }

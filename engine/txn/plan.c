@@ -542,6 +542,9 @@ void sop_plan_publish(struct sop_plan *p, struct sop_lsn lsn)
         sop_engine_mark_dirty(e, d->page, d->frame);
         d->made = NULL; /* the frame owns it now */
     }
+    for (const struct sop_pend *d = p->first; d != NULL; d = d->next) {
+        atomic_store_explicit(&d->tree->changed, p->moment, memory_order_relaxed);
+    }
     sop_pages_publish(&e->pages, p->publish, p->pends, p->moment, lsn);
     p->taken_count = 0;
 }

@@ -19,6 +19,7 @@ struct sop_tree {
     uint64_t root;
     _Atomic uint64_t created; /* moment, SOP_NEVER until then */
     _Atomic uint64_t dropped; /* moment, SOP_NEVER while it exists */
+    _Atomic uint64_t changed; /* newest moment that changed a page; who sees that, sees this */
     struct sop_order order;
     uint32_t slot_length;
     bool unique;
