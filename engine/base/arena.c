@@ -52,24 +52,11 @@ static struct sop_arena_block *pool_take(struct sop_arena_pool *pool)
     return block;
 }
 
-/* Under a sanitizer each block goes back to the heap, where a use after its end is noticed. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define POOL_KEEPS 0
-#endif
-#endif
-#if !defined(POOL_KEEPS) && defined(__SANITIZE_ADDRESS__)
-#define POOL_KEEPS 0
-#endif
-#ifndef POOL_KEEPS
-#define POOL_KEEPS 1
-#endif
-
 /* false: the pool has enough. */
 static bool pool_give(struct sop_arena_pool *pool, struct sop_arena_block *block)
 {
     sop_mutex_lock(&pool->mutex);
-    bool taken = POOL_KEEPS && block->bytes <= pool->most - pool->bytes;
+    bool taken = SOP_RECYCLES && block->bytes <= pool->most - pool->bytes;
     if (taken) {
         block->next = pool->blocks;
         pool->blocks = block;
@@ -82,19 +69,49 @@ static bool pool_give(struct sop_arena_pool *pool, struct sop_arena_block *block
 /* ---- arenas --------------------------------------------------------------------------------
  */
 
-void sop_arena_reset(struct sop_arena *arena)
+/* Gives back the blocks of a list but for `keep`, which may be NULL. */
+static void give_back(struct sop_arena_pool *pool, struct sop_arena_block *block,
+                      const struct sop_arena_block *keep)
 {
-    struct sop_arena_pool *pool = arena->pool;
-    struct sop_arena_block *block = arena->blocks;
     while (block != NULL) {
         struct sop_arena_block *next = block->next;
-        if (pool == NULL || block->bytes != BLOCK_BYTES_MAX || !pool_give(pool, block)) {
+        bool pooled = block->bytes == BLOCK_BYTES_MAX && pool != NULL;
+        if (block != keep && (!pooled || !pool_give(pool, block))) {
             sop_free(block);
         }
         block = next;
     }
+}
+
+void sop_arena_reset(struct sop_arena *arena)
+{
+    struct sop_arena_pool *pool = arena->pool;
+    give_back(pool, arena->blocks, NULL);
     sop_arena_init(arena, arena->budget);
     arena->pool = pool;
+}
+
+void sop_arena_rewind(struct sop_arena *arena, size_t budget)
+{
+    struct sop_arena_pool *pool = arena->pool;
+    struct sop_arena_block *keep = arena->blocks;
+    while (keep != NULL && keep->next != NULL) {
+        keep = keep->next;
+    }
+    if (!SOP_RECYCLES || keep == NULL || keep->bytes != BLOCK_BYTES_MIN ||
+        (budget != 0 && budget < BLOCK_BYTES_MIN)) {
+        keep = NULL;
+    }
+    give_back(pool, arena->blocks, keep);
+    sop_arena_init(arena, budget);
+    arena->pool = pool;
+    if (keep != NULL) {
+        keep->next = NULL;
+        arena->blocks = keep;
+        arena->at = (uint8_t *)(keep + 1);
+        arena->end = (uint8_t *)keep + keep->bytes;
+        arena->used = keep->bytes;
+    }
 }
 
 /* A heap block within the budget, counted but not yet in the list; NULL if there is none. */

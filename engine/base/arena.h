@@ -34,6 +34,8 @@ struct sop_arena {
 void sop_arena_init(struct sop_arena *arena, size_t budget);
 /* Frees everything; the arena is empty and usable again with the same budget. */
 void sop_arena_reset(struct sop_arena *arena);
+/* The same, with a new budget; the oldest block may stay, for the next who uses it. */
+void sop_arena_rewind(struct sop_arena *arena, size_t budget);
 static inline void sop_arena_fini(struct sop_arena *arena)
 {
     sop_arena_reset(arena);

@@ -88,6 +88,19 @@ SOP_MUST_USE static inline int sop_buf_reserve(struct sop_buf *buf, size_t extra
     return extra <= buf->cap - buf->len ? 0 : sop_buf__grow(buf, extra, err);
 }
 
+/* May memory that an object gave up go to the next one of its kind, past the heap? Not under a
+ * sanitizer, which notices a use after the end only in what went back to the heap. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SOP_RECYCLES 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SOP_RECYCLES 0
+#endif
+#endif
+#ifndef SOP_RECYCLES
+#define SOP_RECYCLES 1
+#endif
+
 /* Copies bytes that do not overlap; for lengths that are mostly small and not known before,
  * where a call of memcpy costs more than the copy. Reads and writes nothing beyond len. */
 static inline void sop_copy(void *to, const void *from, size_t len)

@@ -153,6 +153,7 @@ static void on_place(void *arg, const struct sop_place *place, int change)
 static void engine_free(struct sop_engine *e)
 {
     sop_pages_fini(&e->pages);
+    sop_engine_forget_idle(e);
     if (e->leader_slot != NULL) {
         sop_epoch_give(&e->epochs, e->leader_slot);
     }
@@ -177,6 +178,7 @@ static void engine_free(struct sop_engine *e)
             sop_manifest_fini(&e->kept[i].manifest);
         }
     }
+    sop_mutex_fini(&e->idle_mutex);
     sop_arena_pool_fini(&e->arenas);
     sop_mutex_fini(&e->trees_mutex);
     sop_mutex_fini(&e->commit);
@@ -205,6 +207,7 @@ static struct sop_engine *engine_new(const struct sop_engine_options *o, struct 
     uint64_t arenas = o->cache_bytes / ARENAS_PART;
     sop_arena_pool_init(&e->arenas,
                         arenas < ARENAS_BYTES_MAX ? (size_t)arenas : ARENAS_BYTES_MAX);
+    sop_mutex_init(&e->idle_mutex, SOP_RANK_LEAF);
     sop_mutex_init(&e->trees_mutex, SOP_RANK_STATE);
     sop_mutex_init(&e->commit, SOP_RANK_COMMIT);
     sop_mutex_init(&e->queue, SOP_RANK_QUEUE);

@@ -53,6 +53,9 @@ struct sop_engine {
     struct sop_extents extents;
     struct sop_chain *chain;
     struct sop_arena_pool arenas; /* of transactions */
+    struct sop_mutex idle_mutex;
+    struct sop_txn *idle; /* ended transactions, for the next ones: each has its epoch slot */
+    uint32_t idle_count;
 
     struct sop_mutex trees_mutex;
     struct sop_tree **trees; /* by store id */

@@ -6,6 +6,80 @@
 
 #define TXN_MEMORY_MIN (64ull << 20)
 #define NS_PER_MS      1000000ull
+#define IDLE_MAX       64u
+
+/* A transaction costs its epoch slot, its own memory and a first block of its arena: those that
+ * end leave that to the next ones. */
+
+static void txn_free(struct sop_engine *e, struct sop_txn *t)
+{
+    sop_epoch_give(&e->epochs, t->slot);
+    sop_arena_fini(&t->arena);
+    sop_free(t);
+}
+
+/* An open transaction that has nothing but a slot and perhaps memory in its arena. */
+static struct sop_txn *txn_take(struct sop_engine *e)
+{
+    sop_mutex_lock(&e->idle_mutex);
+    struct sop_txn *t = e->idle;
+    if (t != NULL) {
+        e->idle = t->idle_next;
+        e->idle_count--;
+    }
+    sop_mutex_unlock(&e->idle_mutex);
+    if (t == NULL) {
+        t = sop_calloc(1, sizeof *t);
+        if (t == NULL) {
+            return NULL;
+        }
+        t->engine = e;
+        sop_arena_init(&t->arena, 0);
+        t->arena.pool = &e->arenas;
+        t->slot = sop_epoch_take(&e->epochs);
+        if (t->slot == NULL) {
+            sop_free(t);
+            return NULL;
+        }
+    }
+    t->idle_next = NULL;
+    t->magic = SOP_TXN_MAGIC;
+    t->state = SOP_TXN_OPEN;
+    return t;
+}
+
+static void txn_give(struct sop_engine *e, struct sop_txn *t)
+{
+    SOP_ASSERT(t->slot->depth == 0);
+    struct sop_arena arena = t->arena;
+    struct sop_epoch_slot *slot = t->slot;
+    sop_arena_rewind(&arena, 0);
+    memset(t, 0, sizeof *t);
+    t->engine = e;
+    t->arena = arena;
+    t->slot = slot;
+    sop_mutex_lock(&e->idle_mutex);
+    bool keep = SOP_RECYCLES && e->idle_count < IDLE_MAX;
+    if (keep) {
+        t->idle_next = e->idle;
+        e->idle = t;
+        e->idle_count++;
+    }
+    sop_mutex_unlock(&e->idle_mutex);
+    if (!keep) {
+        txn_free(e, t);
+    }
+}
+
+void sop_engine_forget_idle(struct sop_engine *e)
+{
+    while (e->idle != NULL) {
+        struct sop_txn *next = e->idle->idle_next;
+        txn_free(e, e->idle);
+        e->idle = next;
+    }
+    e->idle_count = 0;
+}
 
 int sop_engine_begin(struct sop_txn **out, struct sop_engine *e, enum sop_txn_mode mode,
                      struct sop_pin *at, uint32_t max_time_ms, uint64_t memory_bytes,
@@ -27,44 +101,30 @@ int sop_engine_begin(struct sop_txn **out, struct sop_engine *e, enum sop_txn_mo
             return rc;
         }
     }
-    struct sop_txn *t = sop_calloc(1, sizeof *t);
+    struct sop_txn *t = txn_take(e);
     if (t == NULL) {
         return SOP_ERR(err, NOMEM, "begin a transaction");
     }
-    t->magic = SOP_TXN_MAGIC;
     t->mode = mode;
-    t->state = SOP_TXN_OPEN;
-    t->engine = e;
     uint64_t budget = memory_bytes != 0 ? memory_bytes : e->options.cache_bytes;
     if (memory_bytes == 0 && budget < TXN_MEMORY_MIN) {
         budget = TXN_MEMORY_MIN;
     }
-    sop_arena_init(&t->arena, budget);
-    t->arena.pool = &e->arenas;
+    sop_arena_rewind(&t->arena, budget);
     t->deadline_ns = sop_env_mono_ns(e->env) + max_time_ms * NS_PER_MS;
-    t->slot = sop_epoch_take(&e->epochs);
-    if (t->slot == NULL) {
-        rc = SOP_ERR(err, NOMEM, "begin a transaction");
-        goto undo_new;
-    }
     if (at != NULL) {
         t->pin = sop_pages_pin_again(&e->pages, at);
     } else {
         rc = sop_pages_pin(&e->pages, &t->pin, err);
         if (rc != 0) {
-            goto undo_slot;
+            txn_give(e, t);
+            return rc;
         }
     }
     t->moment = t->pin->moment;
     t->lsn = t->pin->lsn;
     *out = t;
     return 0;
-
-undo_slot:
-    sop_epoch_give(&e->epochs, t->slot);
-undo_new:
-    sop_free(t);
-    return rc;
 }
 
 int sop_engine_renew(struct sop_txn *t, struct sop_err *err)
@@ -126,10 +186,7 @@ void sop_engine_end(struct sop_txn *t)
         sop_near_fini(&a->near);
     }
     sop_pages_unpin(&e->pages, t->pin);
-    sop_epoch_give(&e->epochs, t->slot);
-    sop_arena_fini(&t->arena);
-    t->magic = 0;
-    sop_free(t);
+    txn_give(e, t);
     sop_epoch_reclaim(&e->epochs);
 }
 

@@ -70,7 +70,8 @@ struct sop_txn {
     struct sop_err err;
     struct sop_commit result;
     struct sop_txn *prepared_next;
-    void *user; /* of the layer above */
+    struct sop_txn *idle_next; /* ended, kept for the next one */
+    void *user;                /* of the layer above */
 };
 
 /* Begins at the head (SOP_READ, SOP_WRITE: after the barrier), or at `at` (a pin that the
@@ -81,8 +82,11 @@ int sop_engine_begin(struct sop_txn **out, struct sop_engine *e, enum sop_txn_mo
 /* Commits; the transaction stays for reading results and is freed by sop_engine_end. */
 int sop_engine_commit(struct sop_txn *t, struct sop_err *err) SOP_MUST_USE;
 int sop_engine_prepare(struct sop_txn *t, struct sop_err *err) SOP_MUST_USE;
-/* Ends in any state: what was not committed never happens. Frees t. */
+/* Ends in any state: what was not committed never happens. Frees t, or keeps it for the next.
+ */
 void sop_engine_end(struct sop_txn *t);
+/* Frees those that ended and were kept. */
+void sop_engine_forget_idle(struct sop_engine *e);
 /* NO_CHECK: moves the transaction to the newest state. No scan of it may be open. */
 int sop_engine_renew(struct sop_txn *t, struct sop_err *err) SOP_MUST_USE;
 

@@ -122,6 +122,29 @@ START_TEST(an_exhausted_heap_leaves_the_arena_usable)
 }
 END_TEST
 
+START_TEST(a_rewound_arena_starts_anew_within_its_new_budget)
+{
+    struct sop_arena arena;
+    sop_arena_init(&arena, 0);
+    for (int i = 0; i < 1000; i++) {
+        ck_assert_ptr_nonnull(sop_arena_alloc(&arena, 1000));
+    }
+    sop_arena_rewind(&arena, 20000);
+    ck_assert_uint_le(arena.used, 4096);
+    ck_assert_uint_eq(arena.budget, 20000);
+    uint8_t *bytes = sop_arena_alloc(&arena, 3000);
+    ck_assert_ptr_nonnull(bytes);
+    memset(bytes, 1, 3000);
+    while (sop_arena_alloc(&arena, 1000) != NULL) {
+        ck_assert_uint_le(arena.used, 20000);
+    }
+    sop_arena_rewind(&arena, 100); /* less than any block */
+    ck_assert_uint_eq(arena.used, 0);
+    ck_assert_ptr_null(sop_arena_alloc(&arena, 200));
+    sop_arena_fini(&arena);
+}
+END_TEST
+
 START_TEST(a_pool_keeps_what_it_may)
 {
     struct sop_arena_pool pool;
@@ -156,6 +179,7 @@ int main(void)
     tcase_add_test(tc, a_large_piece_leaves_the_rest_of_the_block_in_use);
     tcase_add_test(tc, the_budget_is_a_limit_and_can_be_used_up);
     tcase_add_test(tc, a_copy_lives_in_the_arena);
+    tcase_add_test(tc, a_rewound_arena_starts_anew_within_its_new_budget);
     tcase_add_test(tc, a_pool_keeps_what_it_may);
     tcase_add_test(tc, an_exhausted_heap_leaves_the_arena_usable);
     Suite *suite = suite_create("arena");
