@@ -8,14 +8,15 @@
  * What the layer above gives: payloads it alone understands. What it gets: every decided
  * record once, in LSN order, first during open (replay), later as its own appends return.
  *
- * Threads: append/sync/confirm by one thread at a time (the committing leader, guarded by the
- * caller); beat, trim and the getters from any thread. */
+ * Threads: append, sync and the two ends of a sync beside appends by one thread at a time (the
+ * committing leader, guarded by the caller); beat, trim and the getters from any thread. */
 #ifndef SOP_CHAIN_H
 #define SOP_CHAIN_H
 
 #include "engine/base/base.h"
 #include "engine/base/env.h"
 #include "engine/base/failpoint.h"
+#include "engine/journal/journal.h"
 #include "engine/volume/volume.h"
 
 enum sop_record_kind {
@@ -117,6 +118,23 @@ int sop_chain_append(struct sop_chain *c, enum sop_record_kind kind,
 /* Makes everything appended durable and confirms it; *lac = last decided LSN. Errors as
  * append. */
 int sop_chain_sync(struct sop_chain *c, struct sop_lsn *lac, struct sop_err *err) SOP_MUST_USE;
+
+/* The same in three steps, so that appends go on while the volume works: begin and end as
+ * append, wait by any thread. What was appended before begin is then decided; *lac = last
+ * decided LSN, which may be a later one. Whatever wait gave goes to end, with its text, and end
+ * gives it back, or what has become of it: errors as append. Of two that overlap each confirms
+ * its own. */
+struct sop_chain_mark {
+    struct sop_journal_mark journal; /* private */
+    uint64_t hash;
+    uint64_t batch;
+};
+int sop_chain_sync_begin(struct sop_chain *c, struct sop_chain_mark *mark,
+                         struct sop_err *err) SOP_MUST_USE;
+int sop_chain_sync_wait(struct sop_chain *c, const struct sop_chain_mark *mark,
+                        struct sop_err *err) SOP_MUST_USE;
+int sop_chain_sync_end(struct sop_chain *c, const struct sop_chain_mark *mark, int waited,
+                       struct sop_lsn *lac, struct sop_err *err) SOP_MUST_USE;
 
 /* The barrier of strict readers: reads TEN (no sync, < 1 us on a one-host volume). 0: the last
  * LSN that append/sync returned is still the head. SEALED otherwise. Any thread. */

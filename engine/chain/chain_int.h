@@ -201,15 +201,24 @@ int sop_chain__follow(struct sop_chain *c, struct sop_err *err) SOP_MUST_USE;
 int sop_chain__apply_ticket(struct sop_chain *c, const struct sop_slot *s,
                             struct sop_err *err) SOP_MUST_USE;
 
+/* A record in the tail from which copies may begin. */
+struct sop_tail_mark {
+    uint64_t record;
+    struct sop_journal_place place;
+    uint64_t hash;   /* rolling hash before it */
+    uint64_t before; /* bytes of the tail's records in front of it */
+};
 /* What a taker finds behind the view in the open slot. */
 struct sop_tail {
-    uint64_t cut;                   /* last record that is whole */
-    uint64_t lac;                   /* greatest record proven durable */
-    uint64_t copies_from;           /* first one to be copied, 0 = none */
-    struct sop_journal_place place; /* of copies_from */
-    uint64_t copies_hash;           /* rolling hash before it */
-    uint64_t copies_bytes;
-    bool left; /* the member's LEAVE is among the records */
+    uint64_t cut;                /* last record that is whole */
+    uint64_t lac;                /* greatest record proven durable */
+    uint64_t shown;              /* greatest LAC in the records themselves */
+    uint64_t copies_from;        /* first one to be copied, 0 = none */
+    uint64_t copies_bytes;       /* of the copies, a multiple of the block */
+    struct sop_tail_mark copies; /* where they begin: not behind record lac + 1 */
+    struct sop_tail_mark later;  /* the newest record that showed a new LAC */
+    uint64_t bytes;              /* of all records of the tail */
+    bool left;                   /* the member's LEAVE is among the records */
 };
 /* Reads the open slot to its end and applies it. The TEN is dead (taker), or the records are
  * known not to change. DATA_LOSS: a record proven durable is damaged. */

@@ -141,7 +141,7 @@ static int lost_record(struct sop_chain *c, const struct sop_journal_cursor *cur
     return SOP_ERR(err, DATA_LOSS,
                    "record %" PRIu64 " of slot %" PRIu64
                    " was durable and is damaged: %s at offset %" PRIu64,
-                   cursor->record, cursor->tenure, path, cursor->next.offset);
+                   cursor->record, cursor->tenure, path, cursor->missing);
 }
 
 /* Applies records until `last`, all of which must be there. */
@@ -428,20 +428,42 @@ static uint64_t beat_lac(struct sop_chain *c, bool *left)
     return beat.lac.record;
 }
 
-/* The first record of which nobody proved that it is durable begins here. LAC only ever moves
- * by a sync of everything before, so the record that shows a new LAC follows right behind it.
- */
+/* Copies must begin at record LAC + 1 or before; the LAC is known for sure only at the end of
+ * the journal. The record that first shows a LAC lies behind LAC + 1, as far as the owner
+ * appended while it synced; but then it is in front of the next LAC + 1. So two marks are kept,
+ * and what is copied goes back by no more than one sync. */
 static void mark_unproven(struct sop_tail *tail, const struct sop_journal_record *r)
 {
-    if (r->header.lac + 1 == r->header.record) {
-        tail->copies_from = r->header.record;
-        tail->place = r->place;
-        tail->copies_hash = r->header.hash_before;
-        tail->copies_bytes = 0;
+    const struct sop_journal_header *h = &r->header;
+    if (h->lac > tail->shown) {
+        tail->shown = h->lac;
+        if (tail->later.record <= h->lac + 1) {
+            tail->copies = tail->later;
+        }
+        tail->later = (struct sop_tail_mark){.record = h->record,
+                                             .place = r->place,
+                                             .hash = h->hash_before,
+                                             .before = tail->bytes};
+        if (h->record == h->lac + 1) {
+            tail->copies = tail->later;
+        }
     }
-    tail->copies_bytes += r->raw.len;
-    if (r->header.lac > tail->lac) {
-        tail->lac = r->header.lac;
+    tail->bytes += r->raw.len;
+}
+
+/* Says what is to be copied, now that the whole tail was read. */
+static void settle_copies(struct sop_tail *tail)
+{
+    if (tail->shown > tail->lac) {
+        tail->lac = tail->shown;
+    }
+    if (tail->later.record <= tail->lac + 1) {
+        tail->copies = tail->later;
+    }
+    if (tail->lac < tail->cut && tail->copies.record <= tail->cut) {
+        tail->copies_from = tail->copies.record;
+        tail->copies_bytes = sop_journal_block_border(tail->bytes - tail->copies.before);
+        SOP_ASSERT(tail->copies_bytes > 0);
     }
 }
 
@@ -466,7 +488,7 @@ static int check_room(struct sop_chain *c, const struct sop_journal_cursor *curs
     if (found.kind == SOP_FILE_ABSENT) {
         return lost_record(c, cursor, err);
     }
-    uint64_t least = at->offset + (left ? 1u : 2u) * SOP_BLOCK_BYTES;
+    uint64_t least = sop_journal_block_border(at->offset) + (left ? 1u : 2u) * SOP_BLOCK_BYTES;
     if (found.bytes < least) {
         return SOP_ERR(err, DATA_LOSS,
                        "%s is shorter than it was: %" PRIu64 " bytes, at least %" PRIu64
@@ -480,8 +502,9 @@ int sop_chain__read_tail(struct sop_chain *c, struct sop_tail *tail, struct sop_
 {
     struct sop_chain_view *v = &c->view;
     SOP_ASSERT(v->open);
-    *tail = (struct sop_tail){
-        .copies_from = v->lsn.record + 1, .place = v->tenure.next, .copies_hash = v->hash};
+    struct sop_tail_mark begin = {
+        .record = v->lsn.record + 1, .place = v->tenure.next, .hash = v->hash};
+    *tail = (struct sop_tail){.copies = begin, .later = begin};
     bool closed;
     tail->lac = beat_lac(c, &closed);
     int rc = SOP_FAILPOINT_ERR(c->failpoints, "chain.tail_read", err);
@@ -518,11 +541,9 @@ int sop_chain__read_tail(struct sop_chain *c, struct sop_tail *tail, struct sop_
         rc = check_room(c, &cursor, &first, tail->left, err);
     }
     sop_journal_cursor_fini(&cursor);
-    if (tail->lac >= tail->cut || tail->copies_from > tail->cut) {
-        tail->copies_from = 0;
-        tail->copies_bytes = 0;
+    if (rc == 0) {
+        settle_copies(tail);
     }
-    SOP_ASSERT(rc != 0 || (tail->copies_from == 0) == (tail->copies_bytes == 0));
     return rc;
 }
 

@@ -4,7 +4,6 @@
 #include "engine/base/codec.h"
 
 #define TICKET_CRC_FROM 8u
-#define FLAG_UNIT       64u
 
 /* --- tickets --- */
 
@@ -134,7 +133,7 @@ static bool ticket_makes_sense(const struct sop_ticket *t)
         return false;
     }
     return (t->flags & SOP_TICKET_OPENS) == 0 ||
-           (t->journal_offset % SOP_BLOCK_BYTES == 0 && t->journal_file != 0);
+           (t->journal_offset % SOP_JOURNAL_UNIT == 0 && t->journal_file != 0);
 }
 
 int sop_ticket_decode(struct sop_slice head, struct sop_ticket *t, uint32_t *crc,
@@ -173,9 +172,9 @@ int sop_ticket_decode(struct sop_slice head, struct sop_ticket *t, uint32_t *crc
 static const char *const live_tags[] = {
     [SOP_FLAG_GATE] = "SOPLIVE\n", [SOP_FLAG_TEN] = "SOPOPEN\n"};
 
-static void live_unit(const struct sop_flag_name *name, uint8_t unit[FLAG_UNIT])
+static void live_unit(const struct sop_flag_name *name, uint8_t unit[SOP_FLAG_UNIT_BYTES])
 {
-    memset(unit, 0, FLAG_UNIT);
+    memset(unit, 0, SOP_FLAG_UNIT_BYTES);
     memcpy(unit, live_tags[name->kind], 8);
     memcpy(unit + 8, name->database_id, 16);
     memcpy(unit + 24, name->nonce, 16);
@@ -183,29 +182,29 @@ static void live_unit(const struct sop_flag_name *name, uint8_t unit[FLAG_UNIT])
     sop_put_u32(unit + 44, name->block);
 }
 
-static void dead_unit(uint8_t unit[FLAG_UNIT])
+static void dead_unit(uint8_t unit[SOP_FLAG_UNIT_BYTES])
 {
-    memset(unit, 0, FLAG_UNIT);
+    memset(unit, 0, SOP_FLAG_UNIT_BYTES);
     memcpy(unit, "SOPDEAD\n", 8);
 }
 
-static void fill_units(uint8_t block[SOP_BLOCK_BYTES], const uint8_t unit[FLAG_UNIT])
+static void fill_units(uint8_t block[SOP_BLOCK_BYTES], const uint8_t unit[SOP_FLAG_UNIT_BYTES])
 {
-    for (size_t at = 0; at < SOP_BLOCK_BYTES; at += FLAG_UNIT) {
-        memcpy(block + at, unit, FLAG_UNIT);
+    for (size_t at = 0; at < SOP_BLOCK_BYTES; at += SOP_FLAG_UNIT_BYTES) {
+        memcpy(block + at, unit, SOP_FLAG_UNIT_BYTES);
     }
 }
 
 void sop_flag_live_pattern(const struct sop_flag_name *name, uint8_t block[SOP_BLOCK_BYTES])
 {
-    uint8_t unit[FLAG_UNIT];
+    uint8_t unit[SOP_FLAG_UNIT_BYTES];
     live_unit(name, unit);
     fill_units(block, unit);
 }
 
 void sop_flag_dead_pattern(uint8_t block[SOP_BLOCK_BYTES])
 {
-    uint8_t unit[FLAG_UNIT];
+    uint8_t unit[SOP_FLAG_UNIT_BYTES];
     dead_unit(unit);
     fill_units(block, unit);
 }
@@ -213,16 +212,16 @@ void sop_flag_dead_pattern(uint8_t block[SOP_BLOCK_BYTES])
 enum sop_flag_state sop_flag_state(const struct sop_flag_name *name,
                                    const uint8_t block[SOP_BLOCK_BYTES])
 {
-    uint8_t live[FLAG_UNIT];
-    uint8_t dead[FLAG_UNIT];
+    uint8_t live[SOP_FLAG_UNIT_BYTES];
+    uint8_t dead[SOP_FLAG_UNIT_BYTES];
     live_unit(name, live);
     dead_unit(dead);
     bool killed = false;
-    for (size_t at = 0; at < SOP_BLOCK_BYTES; at += FLAG_UNIT) {
-        if (memcmp(block + at, live, FLAG_UNIT) == 0) {
+    for (size_t at = 0; at < SOP_BLOCK_BYTES; at += SOP_FLAG_UNIT_BYTES) {
+        if (memcmp(block + at, live, SOP_FLAG_UNIT_BYTES) == 0) {
             continue;
         }
-        if (memcmp(block + at, dead, FLAG_UNIT) != 0) {
+        if (memcmp(block + at, dead, SOP_FLAG_UNIT_BYTES) != 0) {
             return SOP_FLAG_DAMAGED;
         }
         killed = true;

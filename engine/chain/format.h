@@ -131,6 +131,7 @@ struct sop_flag_name {
     uint32_t file;
     uint32_t block;
 };
+#define SOP_FLAG_UNIT_BYTES 64u /* a block repeats it */
 void sop_flag_live_pattern(const struct sop_flag_name *name, uint8_t block[SOP_BLOCK_BYTES]);
 void sop_flag_dead_pattern(uint8_t block[SOP_BLOCK_BYTES]);
 enum sop_flag_state sop_flag_state(const struct sop_flag_name *name,

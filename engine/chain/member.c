@@ -7,6 +7,8 @@
 
 #include <stdio.h>
 
+#define COPY_BYTES (256u * 1024u) /* copies of adopted records, written at a time */
+
 static int make_folders(struct sop_chain *c, struct sop_err *err)
 {
     char path[SOP_CHAIN_PATH_BYTES];
@@ -197,6 +199,60 @@ void sop_chain__ticket_init(struct sop_chain *c, struct sop_ticket *t, uint16_t 
     sop_env_random(c->env, t->nonce, sizeof t->nonce);
 }
 
+/* Gathers copies, record behind record, and writes whole blocks of them. */
+struct copier {
+    struct sop_file *to;
+    uint64_t at;
+    uint8_t *stage; /* aligned, as a file opened for direct I/O demands */
+    size_t len;
+};
+
+static int copy_bytes(struct copier *w, struct sop_slice from, struct sop_err *err)
+{
+    int rc = 0;
+    while (rc == 0 && from.len > 0) {
+        size_t room = COPY_BYTES - w->len;
+        size_t take = from.len < room ? from.len : room;
+        memcpy(w->stage + w->len, from.data, take);
+        w->len += take;
+        from = sop_slice(from.data + take, from.len - take);
+        if (w->len == COPY_BYTES) {
+            rc = sop_file_write(w->to, w->at, w->stage, w->len, err);
+            w->at += w->len;
+            w->len = 0;
+        }
+    }
+    return rc;
+}
+
+/* What is left, with zeros to the end of its block. */
+static int copy_rest(struct copier *w, struct sop_err *err)
+{
+    size_t len = (size_t)sop_journal_block_border(w->len);
+    memset(w->stage + w->len, 0, len - w->len);
+    int rc = len > 0 ? sop_file_write(w->to, w->at, w->stage, len, err) : 0;
+    w->at += len;
+    return rc;
+}
+
+static int copy_records(struct sop_chain *c, struct sop_journal_cursor *cursor, uint64_t cut,
+                        struct copier *w, struct sop_err *err)
+{
+    int rc = 0;
+    while (rc == 0 && cursor->record <= cut) {
+        struct sop_journal_record r;
+        rc = sop_journal_cursor_next(cursor, &r, err);
+        if (rc == SOP_ERR_END) {
+            rc = SOP_ERR(err, DATA_LOSS, "a record of %s changed while it was copied",
+                         cursor->path);
+        } else if (rc == 0) {
+            rc = SOP_FAILPOINT_ERR(c->failpoints, "chain.adopt_copy", err);
+            rc = rc == 0 ? copy_bytes(w, r.raw, err) : rc;
+        }
+    }
+    return rc == 0 ? copy_rest(w, err) : rc;
+}
+
 /* Copies the records that the tail marked behind the head of the ticket. They are read again:
  * what is copied is what was verified a second time. */
 static int write_copies(struct sop_chain *c, const struct sop_ticket *t,
@@ -204,33 +260,27 @@ static int write_copies(struct sop_chain *c, const struct sop_ticket *t,
 {
     const struct sop_chain_tenure *tenure = &c->view.tenure;
     struct sop_journal_start start = {.tenure = tenure->slot,
-                                      .record = tail->copies_from,
+                                      .record = tail->copies.record,
                                       .hash_known = true,
-                                      .hash = tail->copies_hash,
-                                      .place = tail->place};
+                                      .hash = tail->copies.hash,
+                                      .place = tail->copies.place};
     memcpy(start.nonce, tenure->nonce, sizeof start.nonce);
     char hex[SOP_NONCE_HEX_BYTES];
     char dir[SOP_CHAIN_PATH_BYTES];
     sop_chain__hex(tenure->nonce, hex);
     sop_chain__path(dir, "members/%s/journal", hex);
+    struct copier w = {.to = to, .at = t->copies_at};
+    int rc = sop_chain__blocks(&w.stage, COPY_BYTES / SOP_BLOCK_BYTES, err);
+    if (rc != 0) {
+        return rc;
+    }
     struct sop_journal_cursor cursor;
     sop_journal_cursor_init(&cursor, c->volume, dir, &start);
-    uint64_t at = t->copies_at;
-    int rc = 0;
-    while (rc == 0 && cursor.record <= tail->cut) {
-        struct sop_journal_record r;
-        rc = sop_journal_cursor_next(&cursor, &r, err);
-        if (rc == SOP_ERR_END) {
-            rc = SOP_ERR(err, DATA_LOSS, "a record of %s changed while it was copied", dir);
-        } else if (rc == 0) {
-            rc = SOP_FAILPOINT_ERR(c->failpoints, "chain.adopt_copy", err);
-            rc = rc == 0 ? sop_file_write(to, at, r.raw.data, r.raw.len, err) : rc;
-            at += r.raw.len;
-        }
-    }
-    SOP_ASSERT(rc != 0 || at == t->copies_at + t->copies_bytes);
+    rc = copy_records(c, &cursor, tail->cut, &w, err);
+    SOP_ASSERT(rc != 0 || w.at == t->copies_at + t->copies_bytes);
     SOP_ASSERT(rc != 0 || cursor.hash == c->view.hash);
     sop_journal_cursor_fini(&cursor);
+    sop_free(w.stage);
     return rc;
 }
 

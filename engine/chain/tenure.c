@@ -29,15 +29,18 @@ int sop_chain__usable(struct sop_chain *c, struct sop_err *err)
     return 0;
 }
 
-/* False also if it cannot be read: then nothing is acknowledged. */
+/* False also if it cannot be read: then nothing is acknowledged. One unit says it on a volume
+ * of one host: a kill is complete before its taker reads the journal, so whoever still sees any
+ * unit alive looked before that. */
 static bool ten_lives(struct sop_chain *c, struct sop_err *err)
 {
     if (SOP_FAILPOINT_ERR(c->failpoints, "chain.ten_read", err) != 0) {
         return false;
     }
     _Alignas(SOP_BLOCK_BYTES) uint8_t block[SOP_BLOCK_BYTES];
-    return sop_file_read(c->ten, 0, block, sizeof block, NULL, err) == 0 &&
-           memcmp(block, c->ten_live, sizeof block) == 0;
+    size_t len = c->volume->one_host ? SOP_FLAG_UNIT_BYTES : sizeof block;
+    return sop_file_read(c->ten, 0, block, len, NULL, err) == 0 &&
+           memcmp(block, c->ten_live, len) == 0;
 }
 
 /* Kills the own TEN through the descriptor that we have: no name can be in the way. */
@@ -198,6 +201,19 @@ static int fail(struct sop_chain *c, uint64_t record, const struct sop_err *caus
     return SOP_ERR_SYS(err, IO, cause->sys, "%s", cause->text);
 }
 
+/* Everything up to `record` is durable, and TEN was alive after that. */
+static void move_lac(struct sop_chain *c, uint64_t record, uint64_t hash, uint64_t batch)
+{
+    sop_mutex_lock(&c->mutex);
+    SOP_ASSERT(record <= c->view.lsn.record);
+    if (record > c->lac) {
+        c->lac = record;
+        c->lac_hash = hash;
+        c->lac_batch = batch;
+    }
+    sop_mutex_unlock(&c->mutex);
+}
+
 /* Makes the journal durable and reads TEN: W1, R1. */
 static int confirm(struct sop_chain *c, bool *decided, struct sop_err *err)
 {
@@ -213,12 +229,8 @@ static int confirm(struct sop_chain *c, bool *decided, struct sop_err *err)
     if (!ten_lives(c, NULL)) {
         return sealed(c, record, decided, err);
     }
-    sop_mutex_lock(&c->mutex);
     SOP_ASSERT(c->lac <= record);
-    c->lac = record;
-    c->lac_hash = c->view.hash;
-    c->lac_batch = c->next_batch - 1;
-    sop_mutex_unlock(&c->mutex);
+    move_lac(c, record, c->view.hash, c->next_batch - 1);
     *decided = true;
     return 0;
 }
@@ -303,6 +315,47 @@ int sop_chain_sync(struct sop_chain *c, struct sop_lsn *lac, struct sop_err *err
     }
     bool decided = false;
     rc = confirm(c, &decided, err);
+    *lac = (struct sop_lsn){.slot = c->tenure, .record = c->lac};
+    return rc;
+}
+
+int sop_chain_sync_begin(struct sop_chain *c, struct sop_chain_mark *mark, struct sop_err *err)
+{
+    int rc = sop_chain__usable(c, err);
+    if (rc == 0) {
+        sop_journal_mark(c->journal, &mark->journal);
+        SOP_ASSERT(mark->journal.record == c->view.lsn.record);
+        mark->hash = c->view.hash;
+        mark->batch = c->next_batch - 1;
+    }
+    return rc;
+}
+
+int sop_chain_sync_wait(struct sop_chain *c, const struct sop_chain_mark *mark,
+                        struct sop_err *err)
+{
+    return sop_journal_settle(c->journal, &mark->journal, err);
+}
+
+int sop_chain_sync_end(struct sop_chain *c, const struct sop_chain_mark *mark, int waited,
+                       struct sop_lsn *lac, struct sop_err *err)
+{
+    int rc = sop_chain__usable(c, err);
+    if (rc != 0) {
+        return rc;
+    }
+    bool decided = false;
+    if (waited != 0) {
+        struct sop_err cause = {0};
+        if (err != NULL) {
+            cause = *err;
+        }
+        rc = fail(c, c->view.lsn.record, &cause, &decided, err);
+    } else if (ten_lives(c, NULL)) {
+        move_lac(c, mark->journal.record, mark->hash, mark->batch);
+    } else {
+        rc = confirm(c, &decided, err); /* which finds it dead, too, and tells what counts */
+    }
     *lac = (struct sop_lsn){.slot = c->tenure, .record = c->lac};
     return rc;
 }

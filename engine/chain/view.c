@@ -333,7 +333,7 @@ static void read_tenure(struct sop_reader *r, struct sop_chain_view *v)
     t->next.offset = sop_read_u64(r);
     if (t->slot != v->lsn.slot || t->slot == 0 || t->member == 0 ||
         t->ten_block >= SOP_TEN_BLOCKS || t->next.file == 0 ||
-        t->next.offset % SOP_BLOCK_BYTES != 0) {
+        t->next.offset % SOP_JOURNAL_UNIT != 0) {
         r->bad = true;
     }
 }

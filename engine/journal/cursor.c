@@ -1,5 +1,9 @@
 /* Reading a journal, or copies of its records inside a ticket.
  *
+ * Record r + 1 lies in the unit behind record r or, after a sync, in the block behind it; so
+ * both places are looked at, in this order. A power loss may have left anything in the first
+ * one but record r + 1 itself, if that lies in the second (engine/journal/format.h).
+ *
  * The window holds a piece of the current file and grows to the largest record; it is aligned
  * and read at multiples of the block, as files opened for direct I/O demand. */
 #include "engine/journal/journal.h"
@@ -95,7 +99,9 @@ static int load(struct sop_journal_cursor *c, uint64_t at, size_t len, struct so
     if (c->window_len > 0 && at >= c->window_at && at + len <= c->window_at + c->window_len) {
         return 0;
     }
-    size_t want = len < WINDOW_BYTES ? WINDOW_BYTES : len;
+    len += at % SOP_BLOCK_BYTES;
+    at -= at % SOP_BLOCK_BYTES;
+    size_t want = len < WINDOW_BYTES ? WINDOW_BYTES : (size_t)sop_journal_block_border(len);
     if (c->window_cap < want || (c->window_cap > WINDOW_KEEP && want <= WINDOW_BYTES)) {
         uint8_t *window = sop_malloc_aligned(SOP_BLOCK_BYTES, want);
         if (window == NULL) {
@@ -143,26 +149,23 @@ static bool follow_end(struct sop_journal_cursor *c, struct sop_slice payload)
     return true;
 }
 
-/* Reads the whole record at c->next into *out. END: there is none. */
-static int read_record(struct sop_journal_cursor *c, struct sop_journal_record *out,
-                       struct sop_err *err)
+/* Reads the whole record at `at` of the open file into *out. END: there is none. */
+static int read_at(struct sop_journal_cursor *c, uint64_t at, struct sop_journal_record *out,
+                   struct sop_err *err)
 {
-    int rc = open_file(c, c->next.file, err);
-    if (rc != 0) {
-        return rc == SOP_ERR_NOT_FOUND && c->end == 0 ? SOP_ERR_END : rc;
-    }
-    uint64_t at = c->next.offset;
-    if (at > c->file_bytes || c->file_bytes - at < SOP_BLOCK_BYTES) {
+    if (at > c->file_bytes || c->file_bytes - at < SOP_JOURNAL_HEADER_BYTES) {
         return SOP_ERR_END;
     }
-    rc = load(c, at, SOP_BLOCK_BYTES, err);
+    int rc = load(c, at, SOP_JOURNAL_HEADER_BYTES, err);
     if (rc != 0) {
         return rc;
     }
     struct sop_journal_header *h = &out->header;
     enum sop_journal_verdict verdict =
-        sop_journal_header_decode(sop_slice(window_at(c, at), SOP_BLOCK_BYTES), h);
-    if (verdict == SOP_JOURNAL_NEWER) {
+        sop_journal_header_decode(sop_slice(window_at(c, at), SOP_JOURNAL_HEADER_BYTES), h);
+    /* In front of the nonce nothing ever moves, so that a stranger's bytes are told apart. */
+    if (verdict == SOP_JOURNAL_NEWER &&
+        memcmp(window_at(c, at) + SOP_JOURNAL_NONCE_AT, c->nonce, sizeof c->nonce) == 0) {
         return SOP_ERR(err, VERSION, "journal %s file %" PRIu32 " at %" PRIu64, c->path,
                        c->next.file, at);
     }
@@ -183,7 +186,7 @@ static int read_record(struct sop_journal_cursor *c, struct sop_journal_record *
     if (rc != 0) {
         return rc;
     }
-    out->place = c->next;
+    out->place = (struct sop_journal_place){.file = c->next.file, .offset = at};
     out->raw = sop_slice(window_at(c, at), (size_t)total);
     out->payload =
         sop_slice(out->raw.data + SOP_JOURNAL_HEADER_BYTES, (size_t)h->payload_bytes);
@@ -191,6 +194,34 @@ static int read_record(struct sop_journal_cursor *c, struct sop_journal_record *
         return SOP_ERR_END;
     }
     return 0;
+}
+
+/* Nothing was ever begun at c->next, so that what is missing lay at the block border. */
+static bool untouched(struct sop_journal_cursor *c)
+{
+    static const uint8_t zeros[SOP_JOURNAL_UNIT];
+    uint64_t at = c->next.offset;
+    return at + sizeof zeros <= c->file_bytes && load(c, at, sizeof zeros, NULL) == 0 &&
+           memcmp(window_at(c, at), zeros, sizeof zeros) == 0;
+}
+
+/* The same at c->next, or at the block border behind it. */
+static int read_record(struct sop_journal_cursor *c, struct sop_journal_record *out,
+                       struct sop_err *err)
+{
+    int rc = open_file(c, c->next.file, err);
+    if (rc != 0) {
+        return rc == SOP_ERR_NOT_FOUND && c->end == 0 ? SOP_ERR_END : rc;
+    }
+    uint64_t border = sop_journal_block_border(c->next.offset);
+    rc = read_at(c, c->next.offset, out, err);
+    if (rc == SOP_ERR_END && border != c->next.offset) {
+        rc = read_at(c, border, out, err);
+    }
+    if (rc == SOP_ERR_END) {
+        c->missing = untouched(c) ? border : c->next.offset;
+    }
+    return rc;
 }
 
 int sop_journal_cursor_next(struct sop_journal_cursor *c, struct sop_journal_record *out,
@@ -224,7 +255,7 @@ int sop_journal_cursor_next(struct sop_journal_cursor *c, struct sop_journal_rec
                                         .payload_crc = h->payload_crc};
         c->hash = sop_history_hash(&step, c->hash);
         c->record++;
-        c->next.offset += out->raw.len;
+        c->next.offset = out->place.offset + out->raw.len;
         return 0;
     }
     return SOP_ERR_END;
@@ -232,7 +263,7 @@ int sop_journal_cursor_next(struct sop_journal_cursor *c, struct sop_journal_rec
 
 /* --- looking for proof of damage --- */
 
-/* Looks at each block of file `number` from `at` on. */
+/* Looks at each unit of file `number` from `at` on. */
 static int scan_file(struct sop_journal_cursor *c, uint32_t number, uint64_t at, uint64_t *lac,
                      struct sop_err *err)
 {
@@ -240,14 +271,15 @@ static int scan_file(struct sop_journal_cursor *c, uint32_t number, uint64_t at,
     if (rc != 0) {
         return rc == SOP_ERR_NOT_FOUND ? 0 : rc;
     }
-    for (; at < c->file_bytes && c->file_bytes - at >= SOP_BLOCK_BYTES; at += SOP_BLOCK_BYTES) {
-        rc = load(c, at, SOP_BLOCK_BYTES, err);
+    for (; at < c->file_bytes && c->file_bytes - at >= SOP_JOURNAL_HEADER_BYTES;
+         at += SOP_JOURNAL_UNIT) {
+        rc = load(c, at, SOP_JOURNAL_HEADER_BYTES, err);
         if (rc != 0) {
             return rc;
         }
         struct sop_journal_header h;
-        if (sop_journal_header_decode(sop_slice(window_at(c, at), SOP_BLOCK_BYTES), &h) ==
-                SOP_JOURNAL_VALID &&
+        if (sop_journal_header_decode(sop_slice(window_at(c, at), SOP_JOURNAL_HEADER_BYTES),
+                                      &h) == SOP_JOURNAL_VALID &&
             belongs(c, &h, number, at) && h.lac > *lac) {
             *lac = h.lac;
         }
@@ -288,19 +320,19 @@ static int worth_scanning(struct sop_journal_cursor *c, uint32_t number, bool *w
                           struct sop_err *err)
 {
     int rc = open_file(c, number, err);
-    if (rc == SOP_ERR_NOT_FOUND || (rc == 0 && c->file_bytes < SOP_BLOCK_BYTES)) {
+    if (rc == SOP_ERR_NOT_FOUND || (rc == 0 && c->file_bytes < SOP_JOURNAL_HEADER_BYTES)) {
         *worth = false;
         return 0;
     }
     if (rc == 0) {
-        rc = load(c, 0, SOP_BLOCK_BYTES, err);
+        rc = load(c, 0, SOP_JOURNAL_HEADER_BYTES, err);
     }
     if (rc != 0) {
         return rc;
     }
     struct sop_journal_header h;
-    *worth = sop_journal_header_decode(sop_slice(c->window, SOP_BLOCK_BYTES), &h) !=
-                 SOP_JOURNAL_VALID ||
+    *worth = sop_journal_header_decode(sop_slice(window_at(c, 0), SOP_JOURNAL_HEADER_BYTES),
+                                       &h) != SOP_JOURNAL_VALID ||
              !belongs(c, &h, number, 0) || h.record >= c->record;
     return 0;
 }

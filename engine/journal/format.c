@@ -7,13 +7,13 @@ void sop_journal_header_encode(const struct sop_journal_header *h,
                                uint8_t to[SOP_JOURNAL_HEADER_BYTES])
 {
     SOP_ASSERT(h->record >= 1 && h->lac < h->record);
-    SOP_ASSERT(h->offset % SOP_BLOCK_BYTES == 0);
+    SOP_ASSERT(h->offset % SOP_JOURNAL_UNIT == 0);
     memset(to, 0, SOP_JOURNAL_HEADER_BYTES);
     sop_put_u32(to, SOP_JOURNAL_MAGIC);
     sop_put_u16(to + 8, SOP_JOURNAL_VERSION);
     sop_put_u16(to + 10, h->kind);
     sop_put_u32(to + 12, h->payload_crc);
-    memcpy(to + 16, h->nonce, SOP_NONCE_BYTES);
+    memcpy(to + SOP_JOURNAL_NONCE_AT, h->nonce, SOP_NONCE_BYTES);
     sop_put_u64(to + 32, h->tenure);
     sop_put_u64(to + 40, h->record);
     sop_put_u64(to + 48, h->member);
@@ -52,12 +52,12 @@ enum sop_journal_verdict sop_journal_header_decode(struct sop_slice from,
         .file = sop_get_u32(p + 88),
         .offset = sop_get_u64(p + 96),
     };
-    memcpy(got.nonce, p + 16, SOP_NONCE_BYTES);
+    memcpy(got.nonce, p + SOP_JOURNAL_NONCE_AT, SOP_NONCE_BYTES);
     static const uint8_t zeros[24];
     if (sop_get_u32(p + 92) != 0 || memcmp(p + 104, zeros, sizeof zeros) != 0) {
         return SOP_JOURNAL_NEWER;
     }
-    if (got.record == 0 || got.lac >= got.record || got.offset % SOP_BLOCK_BYTES != 0 ||
+    if (got.record == 0 || got.lac >= got.record || got.offset % SOP_JOURNAL_UNIT != 0 ||
         got.payload_bytes > SOP_JOURNAL_PAYLOAD_MAX) {
         return SOP_JOURNAL_INVALID;
     }

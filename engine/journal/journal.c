@@ -1,14 +1,25 @@
 /* Writing a journal.
  *
+ * Packing: a record begins at the next unit of 64 behind the one before, as long as nothing of
+ * that block was synced; otherwise with the next block (engine/journal/format.h). A write that
+ * begins a block fills it up with zeros: the system then need not read it first. What follows
+ * in that block are the bytes of records alone.
+ *
  * Room: a record is put into a file only if two more blocks fit behind it, one for the END that
  * leads on and one for the LEAVE of an orderly close, so that closing never makes a file.
  * A record that is too large for a file is the first one of a file made for it. In both cases
  * the new file is complete and durable, name included, before the END that leads to it is
  * written, so that a failure to make it leaves nothing behind.
  *
- * Invariants: 1. all files but the current one are durable. 2. `next`, if set, is zero-filled,
- * durable and named. 3. offset is a multiple of the block and offset + 2 blocks <= size until
- * the last record. */
+ * Syncs: a file that has ended waits in `ended` until somebody syncs it: whoever confirms
+ * records next, or the care thread before. One thread syncs at a time (`syncing`), because the
+ * system tells a failed write-back to only one of those that ask. A sync beside appends is a
+ * mark (from there on a new block) and a settling of it.
+ *
+ * Invariants: 1. all files but the current one and those in `ended` are durable. 2. `next`, if
+ * set, is zero-filled, durable and named. 3. block_border(offset) + 2 blocks <= size until the
+ * last record. 4. unless `fresh`, no record in front of a sync or a mark has a byte in the
+ * block of `offset`. */
 #include "engine/journal/journal.h"
 
 #include "engine/base/codec.h"
@@ -21,6 +32,7 @@
 #define STAGE_BYTES (256u * 1024u)
 #define DIRECT_PART (64u * 1024u) /* parts this large are written from where they lie */
 #define RESERVE     (2u * SOP_BLOCK_BYTES)
+#define ENDED_MAX   4u /* files that wait for their sync; one more and the append waits */
 
 struct journal_file {
     uint32_t number;
@@ -41,15 +53,24 @@ struct sop_journal {
     struct sop_file *file;
     uint64_t size;
     uint32_t number;
-    _Atomic uint64_t offset;
+    uint64_t file_first;     /* first record that the file may hold without being durable */
+    _Atomic uint64_t offset; /* behind the last record; a multiple of the unit */
+    _Atomic bool fresh;      /* the next record begins with a block */
     uint64_t tenure;
     uint64_t member;
     uint64_t record; /* last one */
     uint64_t hash;
-    bool dirty;
-    bool sync_failed; /* of the current file: the kernel may have forgotten what it held */
     _Atomic bool broken;
     uint8_t *stage;
+
+    /* Files that ended and are not synced: the appending thread adds, who holds `syncing`
+     * takes away. */
+    struct sop_file *ended[ENDED_MAX];
+    _Atomic uint64_t ended_count, settled_count; /* ever */
+
+    struct sop_mutex syncing;
+    uint64_t synced;  /* last record known to be durable; under `syncing` */
+    bool sync_failed; /* the system may have forgotten what a file held; under `syncing` */
 
     /* Under `making`, which is held while a file is made. */
     struct sop_mutex making;
@@ -186,8 +207,11 @@ static void switch_file(struct sop_journal *j, struct sop_file *file, uint32_t n
 {
     uint64_t before = 0;
     if (j->file_count > 0) {
+        uint64_t count = atomic_load(&j->ended_count);
+        SOP_ASSERT(count - atomic_load(&j->settled_count) < ENDED_MAX);
         before = j->files[j->file_count - 1].before + atomic_load(&j->offset);
-        sop_file_close(j->file);
+        j->ended[count % ENDED_MAX] = j->file;
+        atomic_store(&j->ended_count, count + 1);
     }
     SOP_ASSERT(j->file_count < j->file_cap);
     j->files[j->file_count++] = (struct journal_file){.number = number, .before = before};
@@ -195,7 +219,8 @@ static void switch_file(struct sop_journal *j, struct sop_file *file, uint32_t n
     j->number = number;
     j->size = size;
     atomic_store(&j->offset, offset);
-    j->dirty = false;
+    j->file_first = j->record + (offset == 0 ? 1 : 2); /* its own record is durable already */
+    atomic_store(&j->fresh, true);
 }
 
 int sop_journal_new(struct sop_journal **out, const struct sop_journal_config *config,
@@ -221,6 +246,7 @@ int sop_journal_new(struct sop_journal **out, const struct sop_journal_config *c
     j->direct = !config->volume->one_host;
     j->open_flags = SOP_OPEN_WRITE | (j->direct ? SOP_OPEN_DIRECT : 0u);
     sop_mutex_init(&j->making, SOP_RANK_JOURNAL);
+    sop_mutex_init(&j->syncing, SOP_RANK_JOURNAL);
 
     int rc = 0;
     j->stage = sop_malloc_aligned(SOP_BLOCK_BYTES, STAGE_BYTES);
@@ -248,9 +274,14 @@ void sop_journal_free(struct sop_journal *j)
     if (j == NULL) {
         return;
     }
+    uint64_t ended = atomic_load(&j->ended_count);
+    for (uint64_t i = atomic_load(&j->settled_count); i < ended; i++) {
+        sop_file_close(j->ended[i % ENDED_MAX]);
+    }
     sop_file_close(j->file);
     sop_file_close(j->next);
     sop_mutex_fini(&j->making);
+    sop_mutex_fini(&j->syncing);
     sop_free(j->files);
     sop_free(j->stage);
     sop_free(j);
@@ -316,6 +347,14 @@ static int stage_put(struct stage *s, const uint8_t *data, size_t len, struct so
     return 0;
 }
 
+/* Zeros behind a record of `bytes` at `at`: to the end of the last block that it begins. */
+static size_t padding(uint64_t at, uint64_t bytes)
+{
+    uint64_t end = at + bytes;
+    bool begins_block = sop_journal_block_border(at) < end;
+    return begins_block ? (size_t)(sop_journal_block_border(end) - end) : 0;
+}
+
 /* Writes header, payload and padding at header->offset, and `extra` zeros behind. */
 static int write_record(struct sop_journal *j, struct sop_file *file,
                         const struct sop_journal_header *header, const struct sop_slice *parts,
@@ -336,21 +375,41 @@ static int write_record(struct sop_journal *j, struct sop_file *file,
         rc = SOP_FAILPOINT_ERR(j->failpoints, "journal.write_mid", err);
     }
     if (rc == 0) {
-        uint64_t total = sop_journal_record_bytes(header->payload_bytes);
-        size_t padding = (size_t)(total - SOP_JOURNAL_HEADER_BYTES - header->payload_bytes);
-        rc = stage_put(&s, NULL, padding + extra, err);
+        size_t zeros =
+            padding(header->offset, SOP_JOURNAL_HEADER_BYTES + header->payload_bytes);
+        rc = stage_put(&s, NULL, zeros + extra, err);
     }
     if (rc == 0) {
         rc = stage_flush(&s, err);
     }
     if (rc == 0) {
-        SOP_ASSERT(s.at % SOP_BLOCK_BYTES == 0);
+        SOP_ASSERT(!j->direct || s.at % SOP_BLOCK_BYTES == 0);
         rc = SOP_FAILPOINT_ERR(j->failpoints, "journal.write_after", err);
     }
     return rc;
 }
 
-/* Writes END at the current offset and syncs the file: from now on it is complete. */
+/* Where the next record goes. A block that a sync covers is never written again (m13). */
+static uint64_t next_at(const struct sop_journal *j)
+{
+    uint64_t offset = atomic_load(&j->offset);
+    return atomic_load(&j->fresh) ? sop_journal_block_border(offset) : offset;
+}
+
+/* A record lies at header->offset of the current file. */
+static void advance(struct sop_journal *j, const struct sop_journal_header *h)
+{
+    uint64_t before = atomic_load(&j->offset);
+    uint64_t after = h->offset + sop_journal_record_bytes(h->payload_bytes);
+    SOP_ASSERT(before <= h->offset && after <= j->size);
+    atomic_store(&j->offset, after);
+    atomic_store(&j->fresh, j->direct);
+    if (before <= j->size / 2 && after > j->size / 2) {
+        atomic_store(&j->wants, true);
+    }
+}
+
+/* Writes END: with the next sync the file is complete. */
 static int end_file(struct sop_journal *j, const struct sop_journal_header *follower,
                     uint32_t number, uint64_t size, struct sop_err *err)
 {
@@ -364,18 +423,14 @@ static int end_file(struct sop_journal *j, const struct sop_journal_header *foll
     h.payload_bytes = sizeof payload;
     h.payload_crc = sop_crc32c(payload, sizeof payload, 0);
     h.file = j->number;
-    h.offset = atomic_load(&j->offset);
+    h.offset = next_at(j);
     SOP_ASSERT(h.offset + SOP_BLOCK_BYTES <= j->size);
     int rc = write_record(j, j->file, &h, &part, 1, 0, err);
-    if (rc == 0) {
-        rc = sync_file(j, j->file, err);
-        j->sync_failed = rc != 0;
-    }
     if (rc != 0) {
         atomic_store(&j->broken, true);
         return sop_err_wrap(err, rc, "end journal file %s/%" PRIu32, j->dir, j->number);
     }
-    atomic_fetch_add(&j->offset, SOP_BLOCK_BYTES);
+    advance(j, &h);
     return 0;
 }
 
@@ -402,6 +457,7 @@ static int append_own_file(struct sop_journal *j, struct sop_journal_header *h,
 {
     uint32_t number = ++j->last_number;
     uint64_t total = sop_journal_record_bytes(h->payload_bytes);
+    uint64_t size = sop_journal_block_border(total) + RESERVE;
     struct sop_file *file;
     int rc = create_file(j, number, &file, err);
     if (rc != 0) {
@@ -414,7 +470,7 @@ static int append_own_file(struct sop_journal *j, struct sop_journal_header *h,
         rc = settle_file(j, file, err);
     }
     if (rc == 0) {
-        rc = end_file(j, h, number, total + RESERVE, err);
+        rc = end_file(j, h, number, size, err);
         if (rc != 0) {
             sop_file_close(file); /* END may lead to it: it stays */
             return rc;
@@ -423,7 +479,7 @@ static int append_own_file(struct sop_journal *j, struct sop_journal_header *h,
         discard_file(j, number, file);
         return sop_err_wrap(err, rc, "write journal file %s/%" PRIu32, j->dir, number);
     }
-    switch_file(j, file, number, total + RESERVE, total);
+    switch_file(j, file, number, size, total);
     if (j->next == NULL) {
         atomic_store(&j->wants, true);
     }
@@ -434,19 +490,15 @@ static int append_here(struct sop_journal *j, struct sop_journal_header *h,
                        const struct sop_journal_entry *entry, struct sop_err *err)
 {
     h->file = j->number;
-    h->offset = atomic_load(&j->offset);
-    uint64_t total = sop_journal_record_bytes(h->payload_bytes);
-    SOP_ASSERT(h->offset + total + (entry->last ? 0 : RESERVE) <= j->size);
-    j->dirty = true;
+    h->offset = next_at(j);
     int rc = write_record(j, j->file, h, entry->parts, entry->part_count, 0, err);
     if (rc != 0) {
         atomic_store(&j->broken, true);
         return sop_err_wrap(err, rc, "append to journal file %s/%" PRIu32, j->dir, j->number);
     }
-    atomic_fetch_add(&j->offset, total);
-    if (h->offset <= j->size / 2 && h->offset + total > j->size / 2) {
-        atomic_store(&j->wants, true);
-    }
+    advance(j, h);
+    SOP_ASSERT(entry->last ||
+               sop_journal_block_border(atomic_load(&j->offset)) + RESERVE <= j->size);
     return 0;
 }
 
@@ -456,8 +508,14 @@ static int append_somewhere(struct sop_journal *j, struct sop_journal_header *h,
 {
     uint64_t total = sop_journal_record_bytes(h->payload_bytes);
     uint64_t reserve = entry->last ? 0 : RESERVE;
-    if (atomic_load(&j->offset) + total + reserve <= j->size) {
+    if (sop_journal_block_border(next_at(j) + total) + reserve <= j->size) {
         return append_here(j, h, entry, err);
+    }
+    if (atomic_load(&j->ended_count) - atomic_load(&j->settled_count) == ENDED_MAX) {
+        int settled = sop_journal_settle_ended(j, err);
+        if (settled != 0) {
+            return settled;
+        }
     }
     sop_mutex_lock(&j->making);
     uint64_t next_size = j->next != NULL ? j->next_size : j->normal_size * 2;
@@ -515,32 +573,117 @@ int sop_journal_append(struct sop_journal *j, const struct sop_journal_entry *en
     return 0;
 }
 
-int sop_journal_sync(struct sop_journal *j, struct sop_err *err)
+/* --- syncing --- */
+
+/* What a failed sync means, for all of them. Under `syncing`. */
+static int sync_broke(struct sop_journal *j, int rc, struct sop_err *err)
 {
-    if (atomic_load(&j->broken)) {
-        return SOP_ERR(err, STOPPED, "journal %s stopped after a failed write", j->dir);
+    j->sync_failed = true;
+    atomic_store(&j->broken, true);
+    return sop_err_wrap(err, rc, "sync journal %s", j->dir);
+}
+
+/* Makes the files that have ended durable. Under `syncing`. */
+static int settle_ended(struct sop_journal *j, struct sop_err *err)
+{
+    uint64_t ended = atomic_load(&j->ended_count);
+    uint64_t at = atomic_load(&j->settled_count);
+    for (; at < ended; at++) {
+        int rc = sync_file(j, j->ended[at % ENDED_MAX], err);
+        if (rc != 0) {
+            return sync_broke(j, rc, err);
+        }
+        sop_file_close(j->ended[at % ENDED_MAX]);
+        atomic_store(&j->settled_count, at + 1);
     }
-    if (!j->dirty) {
+    return 0;
+}
+
+/* Makes `record` durable, which lies in `file` if it is not in front of `first`; the files
+ * before are settled. Under `syncing`. */
+static int settle_file_of(struct sop_journal *j, struct sop_file *file, uint64_t first,
+                          uint64_t record, struct sop_err *err)
+{
+    if (record <= j->synced) {
         return 0;
     }
-    int rc = sync_file(j, j->file, err);
+    int rc = record >= first ? sync_file(j, file, err) : 0;
     if (rc != 0) {
-        j->sync_failed = true;
-        atomic_store(&j->broken, true);
-        return sop_err_wrap(err, rc, "sync journal file %s/%" PRIu32, j->dir, j->number);
+        return sync_broke(j, rc, err);
     }
-    j->dirty = false;
+    j->synced = record;
     return 0;
+}
+
+static int settle_all(struct sop_journal *j, uint64_t first, struct sop_err *err)
+{
+    int rc = settle_ended(j, err);
+    return rc == 0 ? settle_file_of(j, j->file, first, j->record, err) : rc;
+}
+
+static int stopped(const struct sop_journal *j, struct sop_err *err)
+{
+    return SOP_ERR(err, STOPPED, "journal %s stopped after a failed write", j->dir);
+}
+
+int sop_journal_sync(struct sop_journal *j, struct sop_err *err)
+{
+    sop_mutex_lock(&j->syncing);
+    int rc = atomic_load(&j->broken) ? stopped(j, err) : settle_all(j, j->file_first, err);
+    sop_mutex_unlock(&j->syncing);
+    atomic_store(&j->fresh, true);
+    return rc;
+}
+
+void sop_journal_mark(struct sop_journal *j, struct sop_journal_mark *mark)
+{
+    *mark = (struct sop_journal_mark){.file = j->file,
+                                      .ended = atomic_load(&j->ended_count),
+                                      .first = j->file_first,
+                                      .record = j->record};
+    atomic_store(&j->fresh, true);
+}
+
+int sop_journal_settle(struct sop_journal *j, const struct sop_journal_mark *mark,
+                       struct sop_err *err)
+{
+    sop_mutex_lock(&j->syncing);
+    int rc = 0;
+    if (mark->record > j->synced) {
+        rc = atomic_load(&j->broken) ? stopped(j, err) : settle_ended(j, err);
+    }
+    if (rc == 0) {
+        /* The file may have ended since, and then it is durable and closed. If it ends only
+         * now, it stays open: nobody else may take it away. */
+        bool open = atomic_load(&j->settled_count) <= mark->ended;
+        rc = settle_file_of(j, mark->file, open ? mark->first : UINT64_MAX, mark->record, err);
+        /* Not a promise, since nothing behind the mark is: an append at this moment may miss
+         * it. But what is on the disk is better left alone. */
+        atomic_store(&j->fresh, true);
+    }
+    sop_mutex_unlock(&j->syncing);
+    return rc;
+}
+
+int sop_journal_settle_ended(struct sop_journal *j, struct sop_err *err)
+{
+    if (atomic_load(&j->ended_count) == atomic_load(&j->settled_count)) {
+        return 0;
+    }
+    sop_mutex_lock(&j->syncing);
+    int rc = atomic_load(&j->broken) ? stopped(j, err) : settle_ended(j, err);
+    sop_mutex_unlock(&j->syncing);
+    return rc;
 }
 
 int sop_journal_rescue(struct sop_journal *j, struct sop_err *err)
 {
-    if (j->sync_failed) {
-        return SOP_ERR(err, STOPPED, "journal %s stopped after a failed sync", j->dir);
-    }
-    int rc = sync_file(j, j->file, err);
-    j->sync_failed = rc != 0;
-    return sop_err_wrap(err, rc, "sync journal file %s/%" PRIu32, j->dir, j->number);
+    sop_mutex_lock(&j->syncing);
+    int rc = j->sync_failed
+                 ? SOP_ERR(err, STOPPED, "journal %s stopped after a failed sync", j->dir)
+                 : settle_all(j, 0, err);
+    sop_mutex_unlock(&j->syncing);
+    return rc;
 }
 
 bool sop_journal_broken(const struct sop_journal *j)
@@ -565,13 +708,15 @@ struct sop_journal_place sop_journal_next_place(const struct sop_journal *j)
 
 bool sop_journal_wants_prepare(const struct sop_journal *j)
 {
-    return atomic_load(&j->wants);
+    return atomic_load(&j->wants) ||
+           atomic_load(&j->ended_count) != atomic_load(&j->settled_count);
 }
 
 int sop_journal_prepare(struct sop_journal *j, struct sop_err *err)
 {
-    if (!atomic_load(&j->wants)) {
-        return 0;
+    int settled = sop_journal_settle_ended(j, err);
+    if (settled != 0 || !atomic_load(&j->wants)) {
+        return settled;
     }
     sop_mutex_lock(&j->making);
     int rc = j->next != NULL ? 0 : make_next(j, err);

@@ -1,4 +1,4 @@
-/* One member's journal: append-only files of 4096-aligned records, synced by group.
+/* One member's journal: append-only files of records, synced by group.
  *
  * The writer appends records of one tenure and makes them durable; the cursor reads them back,
  * of any member, and tells a torn tail from damage. Formats: engine/journal/format.h. What a
@@ -57,29 +57,47 @@ struct sop_journal_entry {
     bool last; /* LEAVE: nothing will follow, so it may use the room kept for it */
 };
 
-/* Writes one record, without a sync unless a file ends (END must be durable before what follows
- * it can be). *record is its number. One thread at a time.
+/* Writes one record, without a sync unless it gets a file of its own, or too many files have
+ * ended since the last sync. *record is its number. One thread at a time.
  * If a failure leaves sop_journal_broken() false, nothing happened and the append may be tried
  * again: NOSPACE, NOMEM, IO while making a new file; TOO_LARGE. Otherwise bytes of the record
  * may be on the volume and the journal refuses everything from now on. */
 int sop_journal_append(struct sop_journal *j, const struct sop_journal_entry *entry,
                        uint64_t *record, struct sop_err *err) SOP_MUST_USE;
-/* Makes everything appended durable; at most one sync. A failure breaks the journal: a sync
- * that failed is never repeated. */
+/* Makes everything appended durable; one sync, one more for each file that ended. A failure
+ * breaks the journal: a sync that failed is never repeated. The appending thread. */
 int sop_journal_sync(struct sop_journal *j, struct sop_err *err) SOP_MUST_USE;
+
+/* The same in two steps, so that appends go on meanwhile: mark() by the appending thread;
+ * settle() by any thread makes durable what was appended before the mark. 0 also if a later
+ * sync has done so. A failure breaks the journal, as above. */
+struct sop_journal_mark {
+    struct sop_file *file; /* private, as all but: */
+    uint64_t ended;
+    uint64_t first;
+    uint64_t record; /* last one in front of the mark */
+};
+void sop_journal_mark(struct sop_journal *j, struct sop_journal_mark *mark);
+int sop_journal_settle(struct sop_journal *j, const struct sop_journal_mark *mark,
+                       struct sop_err *err) SOP_MUST_USE;
+/* Makes the files durable that nothing is appended to any more. Any thread. Failures as above.
+ */
+int sop_journal_settle_ended(struct sop_journal *j, struct sop_err *err) SOP_MUST_USE;
 bool sop_journal_broken(const struct sop_journal *j);
 /* After an append that broke the journal: makes the records before it durable, whose bytes were
  * all written. STOPPED: a sync has failed, so nobody can. IO. */
 int sop_journal_rescue(struct sop_journal *j, struct sop_err *err) SOP_MUST_USE;
 
-/* Rolling hash after the last record; its number; the place where the next record will lie, or
- * the END that leads there. Not during an append. */
+/* Rolling hash after the last record; its number; the first place where the next record, or the
+ * END that leads to it, may lie: it lies there or at the next block border. Not during an
+ * append. */
 uint64_t sop_journal_hash(const struct sop_journal *j);
 uint64_t sop_journal_last(const struct sop_journal *j);
 struct sop_journal_place sop_journal_next_place(const struct sop_journal *j);
 
-/* Makes the next file if the current one is half full and there is none. Any thread, also
- * during an append. A failure changes nothing. */
+/* Settles what has ended and makes the next file if the current one is half full and there is
+ * none. Any thread, also during an append. A failure to make it changes nothing; one to sync
+ * breaks the journal. */
 int sop_journal_prepare(struct sop_journal *j, struct sop_err *err) SOP_MUST_USE;
 bool sop_journal_wants_prepare(const struct sop_journal *j);
 
@@ -95,7 +113,7 @@ struct sop_journal_record {
     struct sop_journal_header header;
     struct sop_journal_place place; /* where it was found */
     struct sop_slice payload;       /* lives until the next call on the cursor */
-    struct sop_slice raw;           /* header, payload, padding: what a copy consists of */
+    struct sop_slice raw;           /* header, payload, zeros to the next unit: a copy */
 };
 
 /* Reads the records of one tenure in order. Fill with one of the init functions, end with
@@ -108,7 +126,8 @@ struct sop_journal_cursor {
     uint64_t record; /* number of the next record */
     bool hash_known;
     uint64_t hash;                 /* rolling hash before it, if known */
-    struct sop_journal_place next; /* where it should be */
+    struct sop_journal_place next; /* where it should be, or at the block border behind */
+    uint64_t missing;              /* after END: offset in that file of what is not whole */
     uint64_t end;                  /* end of a region of copies; 0 = a journal */
     /* private */
     struct sop_file *file;

@@ -16,26 +16,43 @@
 /* ---- durability of what was shown ----------------------------------------------------------
  */
 
+static void note_durable(struct sop_engine *e, struct sop_lsn lac)
+{
+    sop_mutex_lock(&e->pages.history);
+    if (sop_lsn_cmp(lac, e->durable) > 0) {
+        e->durable = lac;
+    }
+    sop_mutex_unlock(&e->pages.history);
+}
+
+/* Commits go on while the volume works: what they append meanwhile is left to the next sync. */
 int sop_engine_sync(struct sop_engine *e, struct sop_err *err)
 {
     if (e->options.observer || e->options.durability == SOP_DURABLE_COMMIT) {
         return 0;
     }
+    struct sop_chain_mark mark;
     sop_mutex_lock(&e->commit);
     int rc = sop_engine_check(e, err);
     if (rc == 0) {
-        struct sop_lsn lac;
-        rc = sop_packs_sync(e->packs, err); /* values before the records that name them */
-        if (rc == 0) {
-            rc = sop_chain_sync(e->chain, &lac, err);
-        }
-        if (rc != 0) {
-            rc = sop_engine_fatal(e, rc, err);
-        } else {
-            sop_mutex_lock(&e->pages.history);
-            e->durable = lac;
-            sop_mutex_unlock(&e->pages.history);
-        }
+        rc = sop_chain_sync_begin(e->chain, &mark, err);
+        rc = rc != 0 ? sop_engine_fatal(e, rc, err) : 0;
+    }
+    sop_mutex_unlock(&e->commit);
+    if (rc != 0) {
+        return rc;
+    }
+    struct sop_lsn lac;
+    rc = sop_packs_sync(e->packs, err); /* values before the records that name them */
+    int waited = rc == 0 ? sop_chain_sync_wait(e->chain, &mark, err) : 0;
+    sop_mutex_lock(&e->commit);
+    if (rc == 0) {
+        rc = sop_chain_sync_end(e->chain, &mark, waited, &lac, err);
+    }
+    if (rc != 0) {
+        rc = sop_engine_fatal(e, rc, err);
+    } else {
+        note_durable(e, lac);
     }
     sop_mutex_unlock(&e->commit);
     return rc;

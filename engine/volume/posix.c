@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -25,9 +26,10 @@ struct posix_volume {
 struct posix_file {
     struct sop_file base;
     int fd;
-    bool direct;  /* opened with SOP_OPEN_DIRECT, even where the file system cannot */
-    bool created; /* by this opening: its inode has never been synced */
-    char path[];  /* for messages */
+    bool direct;           /* opened with SOP_OPEN_DIRECT, even where the file system cannot */
+    bool created;          /* by this opening */
+    _Atomic bool unsynced; /* created, and its inode was never synced */
+    char path[];           /* for messages */
 };
 
 static int root_of(struct sop_volume *v)
@@ -72,7 +74,8 @@ static int posix_file_open(struct sop_volume *v, const char *path, unsigned flag
     }
     *file = (struct posix_file){.base.volume = v,
                                 .direct = (flags & SOP_OPEN_DIRECT) != 0,
-                                .created = (flags & SOP_OPEN_CREATE) != 0};
+                                .created = (flags & SOP_OPEN_CREATE) != 0,
+                                .unsynced = (flags & SOP_OPEN_CREATE) != 0};
     memcpy(file->path, path, path_bytes);
     int mode = (flags & SOP_OPEN_WRITE) != 0 ? O_RDWR : O_RDONLY;
     if (file->created) {
@@ -173,9 +176,18 @@ static int posix_file_write(struct sop_file *f, uint64_t offset, const void *fro
 static int posix_file_sync(struct sop_file *f, struct sop_err *err)
 {
     struct posix_file *file = (struct posix_file *)f;
-    /* Once, even after EINTR: the kernel may have marked lost pages clean. */
-    int rc = file->created ? fsync(file->fd) : fdatasync(file->fd);
-    return rc == 0 ? 0 : SOP_VOLUME__ERR(err, errno, "sync %s", file->path);
+    /* Once, even after EINTR: the kernel may have marked lost pages clean. A new file in full;
+     * from then on without its times, whose change would be a transaction of the file system.
+     */
+    bool full = atomic_load_explicit(&file->unsynced, memory_order_relaxed);
+    int rc = full ? fsync(file->fd) : fdatasync(file->fd);
+    if (rc != 0) {
+        return SOP_VOLUME__ERR(err, errno, "sync %s", file->path);
+    }
+    if (full) {
+        atomic_store_explicit(&file->unsynced, false, memory_order_relaxed);
+    }
+    return 0;
 }
 
 static int posix_file_size(struct sop_file *f, uint64_t *bytes, struct sop_err *err)

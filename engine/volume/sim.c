@@ -9,6 +9,7 @@ struct sim_file {
     struct sim_inode *inode;
     bool writable;
     bool direct;
+    bool write_once;
     char path[]; /* for messages */
 };
 
@@ -89,6 +90,7 @@ static int sim_file_open(struct sop_volume *v, const char *path, unsigned flags,
     int sys = find_or_create(sim, path, flags, &file->inode);
     if (sys == 0) {
         file->inode->refs++;
+        file->write_once = sim->write_once != NULL && sim->write_once(path);
         sim->open_files++;
     }
     unlock_sim(sim);
@@ -139,6 +141,9 @@ static int sim_file_write(struct sop_file *f, uint64_t offset, const void *from,
     SOP_ASSERT(!file->direct || sop_volume__direct_ok(offset, from, len));
     SOP_ASSERT(file->writable);
     struct sim_volume *sim = lock_sim(f->volume);
+    if (file->write_once && !sop_sim__blocks_unused(file->inode, offset, len)) {
+        SOP_UNREACHABLE("a block that was synced is written again");
+    }
     int sys = sop_sim__write(sim, file->inode, offset, from, len);
     unlock_sim(sim);
     return sys == 0 ? 0
@@ -413,6 +418,13 @@ int sop_volume_sim_new(struct sop_volume **out, struct sop_err *err)
     v->next_id = 1;
     *out = &v->base;
     return 0;
+}
+
+void sop_volume_sim_write_once(struct sop_volume *v, bool (*once)(const char *path))
+{
+    struct sim_volume *sim = lock_sim(v);
+    sim->write_once = once;
+    unlock_sim(sim);
 }
 
 void sop_volume_sim_set_capacity(struct sop_volume *v, uint64_t bytes)

@@ -35,6 +35,9 @@ int sop_volume_sim_flip(struct sop_volume *v, const char *path, uint64_t bit,
                         struct sop_err *err) SOP_MUST_USE;
 int sop_volume_sim_truncate(struct sop_volume *v, const char *path, uint64_t bytes,
                             struct sop_err *err) SOP_MUST_USE;
+/* From now on, in files opened later and in copies of the volume, a write into a 4096-byte
+ * block that holds anything but zeros since a sync ends the process, if once(path) says so. */
+void sop_volume_sim_write_once(struct sop_volume *v, bool (*once)(const char *path));
 /* Bytes the volume may hold before NOSPACE; 0 = no limit. */
 void sop_volume_sim_set_capacity(struct sop_volume *v, uint64_t bytes);
 /* Sync calls (file_sync + dir_sync) so far. */

@@ -88,6 +88,7 @@ static int copy_disk(struct sim_volume *from, struct sim_volume *to)
     to->root->refs++;
     to->next_id = from->next_id;
     to->capacity = from->capacity;
+    to->write_once = from->write_once;
     /* What only open files held is gone with them. */
     for (struct sim_inode *inode = to->inodes; inode != NULL; inode = inode->next) {
         sop_sim__unref(to, inode);

@@ -177,6 +177,19 @@ int sop_sim__write(struct sim_volume *v, struct sim_inode *inode, uint64_t offse
     return 0;
 }
 
+bool sop_sim__blocks_unused(const struct sim_inode *inode, uint64_t offset, size_t len)
+{
+    static const uint8_t zeros[SIM_BLOCK_BYTES];
+    size_t end = slots_for(offset + len);
+    for (size_t i = (size_t)(offset / SIM_BLOCK_BYTES); i < end && i < inode->slot_count; i++) {
+        const struct sim_block *stable = inode->slots[i].stable;
+        if (stable != NULL && memcmp(stable->bytes, zeros, sizeof zeros) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 size_t sop_sim__read(const struct sim_inode *inode, uint64_t offset, uint8_t *to, size_t len)
 {
     if (offset >= inode->bytes) {

@@ -93,6 +93,7 @@ struct sim_volume {
     uint64_t used;     /* sum of held_bytes */
     uint64_t syncs;
     size_t open_files;
+    bool (*write_once)(const char *path); /* NULL: every block may be written again */
 };
 
 extern const struct sop_volume_ops sop_sim__ops;
@@ -144,6 +145,8 @@ int sop_sim__resize_slots(struct sim_volume *v, struct sim_inode *inode, uint64_
 /* ENOSPC, EFBIG: nothing written. ENOMEM: a part may be. */
 int sop_sim__write(struct sim_volume *v, struct sim_inode *inode, uint64_t offset,
                    const uint8_t *from, size_t len);
+/* Do the blocks that [offset, offset + len) touches hold nothing but zeros since a sync? */
+bool sop_sim__blocks_unused(const struct sim_inode *inode, uint64_t offset, size_t len);
 /* Copies what there is, up to len; returns how much. */
 size_t sop_sim__read(const struct sim_inode *inode, uint64_t offset, uint8_t *to, size_t len);
 void sop_sim__sync(struct sim_inode *inode);

@@ -281,9 +281,9 @@ static void find_last(struct scene *s, const char *path)
         tenure = record = 0;
     }
     fine(sop_volume_read_file(s->disk, path, 64u << 20, &file, &err), &err);
-    for (size_t at = 0; at + SOP_BLOCK_BYTES <= file.len; at += SOP_BLOCK_BYTES) {
+    for (size_t at = 0; at + SOP_JOURNAL_HEADER_BYTES <= file.len; at += SOP_JOURNAL_UNIT) {
         struct sop_journal_header h;
-        if (sop_journal_header_decode(sop_slice(file.data + at, SOP_BLOCK_BYTES), &h) ==
+        if (sop_journal_header_decode(sop_slice(file.data + at, file.len - at), &h) ==
                 SOP_JOURNAL_VALID &&
             h.kind != SOP_JOURNAL_END &&
             (h.tenure > tenure || (h.tenure == tenure && h.record > record))) {

@@ -6,6 +6,7 @@
 #include "engine/volume/sim.h"
 #include "tests/lib/db_kit.h"
 #include "tests/lib/scale.h"
+#include "tests/lib/write_once.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -96,6 +97,7 @@ static void begin(void)
     o.slot_length = 8;
     commits = 0;
     OK(sop_volume_sim_new(&disk, &kit.err), kit.err);
+    write_once(disk);
     OK(sop_volume_fault_new(disk, &volume, &kit.err), kit.err);
     kit.db = open_on(volume, true);
     db_kit_store(&kit, "s", &o);

@@ -13,6 +13,7 @@
 #include "tests/lib/scale.h"
 #include "tests/lib/script.h"
 #include "tests/lib/watch_volume.h"
+#include "tests/lib/write_once.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -292,6 +293,7 @@ static uint64_t run_script(const struct script *s, uint64_t seed, uint64_t strid
     struct run r;
     struct sop_err err = {0};
     ck_assert_int_eq(sop_volume_sim_new(&sim, &err), 0);
+    write_once(sim);
     sim->one_host = one_host;
     run_init(&r, s, sim, seed);
     r.stride = stride;

@@ -6,6 +6,7 @@
 #include "engine/volume/sim.h"
 #include "tests/lib/drive.h"
 #include "tests/lib/scale.h"
+#include "tests/lib/write_once.h"
 
 #include <check.h>
 #include <errno.h>
@@ -165,6 +166,7 @@ START_TEST(full_volume)
     uint64_t refused = 0;
     script_init(&s, which, 1);
     ck_assert_int_eq(sop_volume_sim_new(&sim, &err), 0);
+    write_once(sim);
     script_world_init(&w, &s, sim, 7);
     sop_volume_sim_set_capacity(sim, room);
     for (size_t i = 0; i < s.steps_count;) {

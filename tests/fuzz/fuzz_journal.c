@@ -10,12 +10,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const uint8_t nonce[SOP_NONCE_BYTES] = "fuzzing journals";
 
-/* Makes each block's header valid but for what the input says, if asked to. */
+/* Makes a record's header valid but for what the input says, if asked to: one in each block, or
+ * (how & 4) wherever the one before may be followed by one. */
 static void mend(uint8_t *file, size_t len, uint8_t how)
 {
     uint64_t record = 1;
-    for (size_t at = 0; at + SOP_BLOCK_BYTES <= len; at += SOP_BLOCK_BYTES) {
+    size_t step;
+    for (size_t at = 0; at < len && len - at >= SOP_JOURNAL_HEADER_BYTES; at += step) {
         uint8_t *p = file + at;
+        step = SOP_BLOCK_BYTES;
         if ((how & 1) != 0) {
             sop_put_u32(p, SOP_JOURNAL_MAGIC);
             sop_put_u16(p + 8, SOP_JOURNAL_VERSION);
@@ -28,6 +31,9 @@ static void mend(uint8_t *file, size_t len, uint8_t how)
             memset(p + 104, 0, 24);
         }
         uint64_t payload = sop_get_u64(p + 80);
+        if ((how & 4) != 0 && payload < len) {
+            step = (size_t)sop_journal_record_bytes(payload);
+        }
         if ((how & 2) != 0 && payload <= len - at - SOP_JOURNAL_HEADER_BYTES) {
             sop_put_u32(p + 12, sop_crc32c(p + SOP_JOURNAL_HEADER_BYTES, payload, 0));
         }

@@ -11,6 +11,7 @@
 #include "engine/chain/chain.h"
 #include "engine/volume/fault.h"
 #include "engine/volume/sim.h"
+#include "tests/lib/write_once.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -86,6 +87,7 @@ static inline struct sop_volume *chain_disk(struct sop_chain_point *genesis)
     struct sop_volume *v;
     struct sop_err err = {0};
     ck_assert_int_eq(sop_volume_sim_new(&v, &err), 0);
+    write_once(v);
     int rc = sop_chain_create(v, sop_env_system(), (const uint8_t *)"chain kit tests", genesis,
                               &err);
     ck_assert_msg(rc == 0, "%s", err.text);

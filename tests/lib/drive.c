@@ -2,6 +2,7 @@
 #include "tests/lib/drive.h"
 
 #include "engine/volume/sim.h"
+#include "tests/lib/write_once.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -284,6 +285,7 @@ void drive_run(struct drive *d)
     for (d->passes = 0; !all && d->passes < d->passes_max; d->passes++) {
         struct sop_err err = {0};
         ck_assert_int_eq(sop_volume_sim_new(&d->sim, &err), 0);
+        write_once(d->sim);
         d->sim->one_host = d->one_host;
         d->wrap(d);
         all = pass(&c);

@@ -7,6 +7,7 @@
 #include "engine/pack/format.h"
 #include "engine/volume/fault.h"
 #include "engine/volume/sim.h"
+#include "tests/lib/write_once.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -41,6 +42,7 @@ static inline struct kit kit_init(void)
     struct sop_err err = {0};
     struct kit k = {0};
     OK(sop_volume_sim_new(&k.sim, &err));
+    write_once(k.sim);
     OK(sop_volume_fault_new(k.sim, &k.fault, &err));
     k.packs = kit_open(k.fault, 7);
     return k;

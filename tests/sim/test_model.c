@@ -11,6 +11,7 @@
 #include "engine/volume/sim.h"
 #include "tests/lib/model_make.h"
 #include "tests/lib/scale.h"
+#include "tests/lib/write_once.h"
 
 #include <check.h>
 #include <errno.h>
@@ -1069,6 +1070,7 @@ static void round_of(uint64_t seed, uint64_t steps)
     history_add(w, w->head);
     remember(w);
     ok(sop_volume_sim_new(&sim, &err), &err, "make a volume");
+    write_once(sim);
     use_volume(w, sim);
     open_db(w);
     if (w->maker.fat) {

@@ -293,6 +293,7 @@ START_TEST(shown_records_are_lost_from_the_end_only)
             ck_assert_int_eq(sop_lsn_cmp(lac, lsn), 0);
         }
     }
+    uint64_t fewest = 40;
     for (uint64_t seed = 0; seed < 25; seed++) {
         struct sop_sim_crash how = {
             .seed = seed, .keep_sector = 70, .garble_sector = 10, .keep_names = 50};
@@ -305,13 +306,11 @@ START_TEST(shown_records_are_lost_from_the_end_only)
         uint64_t last = 0;
         for (uint64_t t = 1; t <= 40; t++) {
             size_t found = chain_log_find(&log_b, SOP_RECORD_BATCH, t);
-            ck_assert_uint_eq(found, t == last + 1);
+            ck_assert_uint_le(found, t == last + 1);
             last += found;
-            if (found == 0) {
-                break;
-            }
         }
         ck_assert_uint_ge(last, 15);
+        fewest = last < fewest ? last : fewest;
         ck_assert(seed != 0 || last == 40); /* a killed process loses nothing */
         size_t count = log_b.count;
         chain_close(&d, false);
@@ -325,6 +324,7 @@ START_TEST(shown_records_are_lost_from_the_end_only)
         sop_volume_destroy(later);
         sop_volume_destroy(after);
     }
+    ck_assert_uint_lt(fewest, 40); /* something was lost */
     chain_close(&c, false);
     sop_volume_destroy(v);
 }

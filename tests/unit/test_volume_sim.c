@@ -829,6 +829,42 @@ START_TEST(a_write_to_a_file_opened_for_reading_aborts)
 }
 END_TEST
 
+static bool any_path(const char *path)
+{
+    (void)path;
+    return true;
+}
+
+/* With `second` 0: writes into what was never synced, into zeros, and behind a synced block. */
+static void write_where_checked(uint64_t second)
+{
+    static const uint8_t zeros[8192];
+    sop_volume_sim_write_once(volume, any_path);
+    struct sop_file *file = open_file(volume, "f", CREATE);
+    write_at(file, 0, zeros, sizeof zeros);
+    volume_ok(sop_file_sync(file, &err), &err);
+    write_at(file, 0, "ab", 2);
+    write_at(file, 2, "cd", 2);
+    volume_ok(sop_file_sync(file, &err), &err);
+    write_at(file, 4096, "ef", 2);
+    if (second != 0) {
+        write_at(file, second, "gh", 2);
+    }
+    sop_file_close(file);
+}
+
+START_TEST(a_checked_volume_takes_what_is_new)
+{
+    write_where_checked(0);
+}
+END_TEST
+
+START_TEST(a_checked_volume_ends_who_writes_a_synced_block_again)
+{
+    write_where_checked(4095 - (uint64_t)_i * 4000);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tc = tcase_create("sim");
@@ -861,6 +897,9 @@ int main(void)
     tcase_add_test(tc, every_exhausted_heap_is_survived);
     tcase_add_test(tc, threads_may_use_the_volume_while_it_crashes);
     tcase_add_test_raise_signal(tc, a_write_to_a_file_opened_for_reading_aborts, SIGABRT);
+    tcase_add_test(tc, a_checked_volume_takes_what_is_new);
+    tcase_add_loop_test_raise_signal(tc, a_checked_volume_ends_who_writes_a_synced_block_again,
+                                     SIGABRT, 0, 2);
     Suite *suite = suite_create("volume_sim");
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
