@@ -218,8 +218,8 @@ int sop_sheet_maker_finish(struct sop_sheet_maker *m, const struct sop_sheet_met
  */
 
 /* Bytes of all cells, their keys without the prefix. */
-static uint64_t cells_bytes(sop_item_at_fn item_at, const void *arg, size_t count,
-                            size_t prefix)
+static inline __attribute__((always_inline)) uint64_t
+cells_bytes(sop_item_at_fn item_at, const void *arg, size_t count, size_t prefix)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < count; i++) {
@@ -230,8 +230,9 @@ static uint64_t cells_bytes(sop_item_at_fn item_at, const void *arg, size_t coun
     return sum;
 }
 
-static void write_cells(sop_item_at_fn item_at, const void *arg,
-                        const struct sop_sheet_parts *parts, struct sop_sheet_frame *f)
+static inline __attribute__((always_inline)) void
+write_cells(sop_item_at_fn item_at, const void *arg, const struct sop_sheet_parts *parts,
+            struct sop_sheet_frame *f)
 {
     uint8_t *at = f->image + f->cells;
     for (uint32_t i = 0; i < parts->count; i++) {
@@ -252,9 +253,10 @@ static void write_cells(sop_item_at_fn item_at, const void *arg,
     SOP_ASSERT(at == f->image + f->bytes);
 }
 
-int sop_sheet_make(const struct sop_order *order, const struct sop_sheet_meta *meta,
-                   sop_item_at_fn item_at, const void *arg, size_t count,
-                   struct sop_slice *image, struct sop_err *err)
+/* Inlined, so that an item_at that is known costs no calls. */
+static inline __attribute__((always_inline)) int
+make(const struct sop_order *order, const struct sop_sheet_meta *meta, sop_item_at_fn item_at,
+     const void *arg, size_t count, struct sop_slice *image, struct sop_err *err)
 {
     struct sop_sheet_parts parts = {.meta = meta, .compared = order->compare != NULL};
     if (count > UINT32_MAX) {
@@ -285,6 +287,32 @@ int sop_sheet_make(const struct sop_order *order, const struct sop_sheet_meta *m
     write_cells(item_at, arg, &parts, &frame);
     *image = sop_sheet__seal(&frame);
     return 0;
+}
+
+int sop_sheet_make(const struct sop_order *order, const struct sop_sheet_meta *meta,
+                   sop_item_at_fn item_at, const void *arg, size_t count,
+                   struct sop_slice *image, struct sop_err *err)
+{
+    return make(order, meta, item_at, arg, count, image, err);
+}
+
+static inline void row_item(const void *arg, size_t i, struct sop_item *item)
+{
+    const struct sop_sheet_row *row = (const struct sop_sheet_row *)arg;
+    const struct sop_sheet_entry *e =
+        (const struct sop_sheet_entry *)(const void *)((const uint8_t *)row->first +
+                                                       i * row->step);
+    *item = (struct sop_item){.suffix = e->key,
+                              .ride = e->ride,
+                              .value = e->value,
+                              .kind = (enum sop_value_kind)e->kind};
+}
+
+int sop_sheet_make_row(const struct sop_order *order, const struct sop_sheet_meta *meta,
+                       const struct sop_sheet_row *row, struct sop_slice *image,
+                       struct sop_err *err)
+{
+    return make(order, meta, row_item, row, row->count, image, err);
 }
 
 /* ---- separators -----------------------------------------------------------------------------

@@ -94,6 +94,19 @@ typedef void (*sop_item_at_fn)(const void *arg, size_t i, struct sop_item *item)
 int sop_sheet_make(const struct sop_order *order, const struct sop_sheet_meta *meta,
                    sop_item_at_fn item_at, const void *arg, size_t count,
                    struct sop_slice *image, struct sop_err *err) SOP_MUST_USE;
+/* The same for a row of structs, `step` bytes apart, that begin with an entry. */
+struct sop_sheet_entry {
+    struct sop_slice key, ride, value;
+    uint8_t kind; /* enum sop_value_kind */
+};
+struct sop_sheet_row {
+    const void *first;
+    size_t step;
+    size_t count;
+};
+int sop_sheet_make_row(const struct sop_order *order, const struct sop_sheet_meta *meta,
+                       const struct sop_sheet_row *row, struct sop_slice *image,
+                       struct sop_err *err) SOP_MUST_USE;
 
 /* Builder: items are added in key order, then the image is finished. Reusable after reset.
  * Budget-free; grows by sop_malloc. One thread. */

@@ -3,7 +3,10 @@
  * Eviction is a race with readers on two levels. A reader inside an epoch that has loaded
  * `resident` is safe because the image is retired, not freed. A holder is safe because `held`
  * moves 0 -> -1 only by the evictor and only 0 or more -> +1 by holders; the evictor clears
- * `resident` between -1 and back to 0, and a holder that finds -1 waits for it. */
+ * `resident` between -1 and back to 0, and a holder that finds -1 waits for it.
+ *
+ * The view of an image that was made here lies in its body. When it is evicted, it has a
+ * reference to the body until it is freed. */
 #include "engine/cache/cache.h"
 
 #include <sched.h>
@@ -52,7 +55,23 @@ static void resident_free(struct sop_retired *retired)
 {
     struct sop_resident *r = (struct sop_resident *)(void *)retired;
     sop_free(r->image);
-    sop_free(r);
+    if (!r->embedded) {
+        sop_free(r);
+    }
+}
+
+/* The same for one that was evicted. */
+static void evicted_free(struct sop_retired *retired)
+{
+    struct sop_resident *r = (struct sop_resident *)(void *)retired;
+    struct sop_body *b = NULL;
+    if (r->embedded) {
+        b = (struct sop_body *)(void *)((uint8_t *)r - offsetof(struct sop_body, own));
+    }
+    resident_free(retired);
+    if (b != NULL) {
+        sop_body_unref(b);
+    }
 }
 
 static uint64_t resident_bytes(const struct sop_body *b)
@@ -91,8 +110,17 @@ static void ring_remove(struct sop_cache *c, struct sop_body *b)
     b->ring_at = 0;
 }
 
-/* Tries to make one body non-resident. Cache mutex held. */
-static bool evict(struct sop_cache *c, struct sop_body *b)
+/* A reference to a body of the ring, which may be retired already: then there is none. */
+static bool ref_if_any(struct sop_body *b)
+{
+    uint32_t refs = atomic_load_explicit(&b->refs, memory_order_relaxed);
+    while (refs > 0 && !atomic_compare_exchange_weak(&b->refs, &refs, refs + 1)) {
+    }
+    return refs > 0;
+}
+
+/* Makes a body non-resident, if nobody holds it. */
+static bool evict_live(struct sop_cache *c, struct sop_body *b)
 {
     int32_t free_of_holders = 0;
     if (!atomic_compare_exchange_strong(&b->held, &free_of_holders, -1)) {
@@ -106,8 +134,23 @@ static bool evict(struct sop_cache *c, struct sop_body *b)
     }
     atomic_fetch_sub(&c->used_bytes, resident_bytes(b));
     atomic_fetch_add_explicit(&c->evictions, 1, memory_order_relaxed);
-    sop_epoch_retire(c->epochs, &r->retired, resident_free);
+    if (r->embedded) {
+        sop_body_ref(b);
+    }
+    sop_epoch_retire(c->epochs, &r->retired, evicted_free);
     return true;
+}
+
+/* Tries to make one body non-resident. Cache mutex held. One that is retired already goes with
+ * its image anyway. */
+static bool evict(struct sop_cache *c, struct sop_body *b)
+{
+    if (!ref_if_any(b)) {
+        return false;
+    }
+    bool done = evict_live(c, b);
+    sop_body_unref(b);
+    return done;
 }
 
 void sop_cache_trim(struct sop_cache *c)
@@ -130,10 +173,13 @@ void sop_cache_trim(struct sop_cache *c)
     sop_epoch_reclaim(c->epochs);
 }
 
-static struct sop_body *body_alloc(struct sop_cache *c, const struct sop_order *order)
+/* `own`: residents in it, 0 or 1. */
+static struct sop_body *body_alloc(struct sop_cache *c, const struct sop_order *order,
+                                   size_t own)
 {
-    struct sop_body *b = sop_calloc(1, sizeof *b);
+    struct sop_body *b = sop_malloc(sizeof *b + own * sizeof b->own[0]);
     if (b != NULL) {
+        memset(b, 0, sizeof *b);
         b->cache = c;
         b->order = order;
         atomic_store(&b->refs, 1);
@@ -156,21 +202,19 @@ int sop_body_new(struct sop_body **out, struct sop_cache *c, const struct sop_or
 {
     SOP_ASSERT(take_image.len <= UINT32_MAX);
     *out = NULL;
-    struct sop_body *b = body_alloc(c, order);
-    struct sop_resident *r = resident_new(take_image);
-    if (b == NULL || r == NULL) {
-        if (b != NULL) {
-            sop_cache_charge(c, -(int64_t)sizeof *b);
-        }
-        sop_free(b);
-        sop_free(r);
+    struct sop_body *b = body_alloc(c, order, 1);
+    if (b == NULL) {
         return SOP_ERR(err, NOMEM, "keep a new sheet of %zu bytes", take_image.len);
     }
+    struct sop_resident *r = &b->own[0];
+    memset(&r->retired, 0, sizeof r->retired);
+    r->image = (uint8_t *)(uintptr_t)take_image.data;
+    r->embedded = true;
     sop_sheet_view(take_image, &r->sheet);
     b->bytes = (uint32_t)take_image.len;
-    atomic_store(&b->resident, r);
-    atomic_fetch_add(&c->used_bytes, resident_bytes(b));
-    atomic_fetch_add(&c->dirty_bytes, resident_bytes(b));
+    atomic_store_explicit(&b->resident, r, memory_order_release);
+    atomic_fetch_add_explicit(&c->used_bytes, resident_bytes(b), memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->dirty_bytes, resident_bytes(b), memory_order_relaxed);
     *out = b;
     return 0;
 }
@@ -179,7 +223,7 @@ int sop_body_at(struct sop_body **out, struct sop_cache *c, const struct sop_ord
                 const struct sop_place *place, struct sop_err *err)
 {
     *out = NULL;
-    struct sop_body *b = body_alloc(c, order);
+    struct sop_body *b = body_alloc(c, order, 0);
     if (b == NULL) {
         return SOP_ERR(err, NOMEM, "keep a sheet's place");
     }
@@ -195,18 +239,21 @@ static void body_free(struct sop_retired *retired)
 {
     struct sop_body *b = (struct sop_body *)(void *)retired;
     struct sop_cache *c = b->cache;
-    sop_mutex_lock(&c->mutex);
-    ring_remove(c, b);
-    sop_mutex_unlock(&c->mutex);
+    bool placed = atomic_load(&b->placed);
+    if (placed) { /* else it never was in the ring */
+        sop_mutex_lock(&c->mutex);
+        ring_remove(c, b);
+        sop_mutex_unlock(&c->mutex);
+    }
     struct sop_resident *r = atomic_load(&b->resident);
     if (r != NULL) {
         atomic_fetch_sub(&c->used_bytes, resident_bytes(b));
-        if (!atomic_load(&b->placed)) {
+        if (!placed) {
             atomic_fetch_sub(&c->dirty_bytes, resident_bytes(b));
         }
         resident_free(&r->retired);
     }
-    if (atomic_load(&b->placed)) {
+    if (placed) {
         tell_place(c, &b->place, -1);
     }
     sop_cache_charge(c, -(int64_t)sizeof *b);

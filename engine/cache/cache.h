@@ -22,6 +22,7 @@ struct sop_resident {
     struct sop_retired retired;
     struct sop_sheet sheet;
     uint8_t *image; /* owned */
+    bool embedded;  /* in its body: only the image is freed */
 };
 
 struct sop_cache;
@@ -38,6 +39,7 @@ struct sop_body {
     uint32_t bytes;                /* of the image */
     uint32_t ring_at;              /* index in the ring + 1; 0 = not in it; cache mutex */
     const struct sop_order *order; /* of its store; outlives the body */
+    struct sop_resident own[];     /* one in a body made over an image: its first view */
 };
 
 struct sop_cache_stats {

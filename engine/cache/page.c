@@ -364,34 +364,37 @@ int sop_pages_items(struct sop_pages *p, uint64_t page, uint64_t moment, uint32_
 /* ---- publishing and retention --------------------------------------------------------------
  */
 
-/* Takes v out of its page's chain. History mutex held. */
-static void unlink_version(struct sop_pages *p, struct sop_version *v)
+/* The version in front of v in its page's chain. History mutex held. */
+static struct sop_version *newer_than(struct sop_pages *p, struct sop_version *v)
 {
     struct sop_frame *frame = NULL;
     int rc = sop_pages_frame(p, v->page, &frame, NULL);
     SOP_ASSERT(rc == 0); /* the frame exists: v is in it */
-    sop_mutex_lock(stripe(p, v->page));
     struct sop_version *newer = atomic_load(&frame->newest);
     SOP_ASSERT(newer != v);
     while (atomic_load(&newer->older) != v) {
         newer = atomic_load(&newer->older);
         SOP_ASSERT(newer != NULL);
     }
-    atomic_store_explicit(&newer->older, atomic_load(&v->older), memory_order_release);
-    sop_mutex_unlock(stripe(p, v->page));
-    version_retire(p, v);
+    return newer;
 }
 
-/* Hands a superseded version to the newest pin that needs it, or unlinks it. `pin` is the
- * newest pin that is older than v->until. History mutex held. */
-static void hold_or_unlink(struct sop_pages *p, struct sop_version *v, struct sop_pin *pin)
+/* Hands a superseded version to the newest pin that needs it, or takes it out of its page's
+ * chain. `pin` is the newest pin that is older than v->until; `newer` is the version in front
+ * of v, NULL if it is not known. History mutex held: whoever takes versions out of a chain or
+ * replaces one holds it, and readers and the leader only come in front. */
+static void hold_or_unlink(struct sop_pages *p, struct sop_version *v,
+                           struct sop_version *newer, struct sop_pin *pin)
 {
     if (pin != NULL && pin->moment >= v->at) {
         v->held_next = pin->held;
         pin->held = v;
-    } else {
-        unlink_version(p, v);
+        return;
     }
+    newer = newer != NULL ? newer : newer_than(p, v);
+    SOP_ASSERT(atomic_load(&newer->older) == v);
+    atomic_store_explicit(&newer->older, atomic_load(&v->older), memory_order_release);
+    version_retire(p, v);
 }
 
 void sop_pages_publish(struct sop_pages *p, const struct sop_publish *list, size_t count,
@@ -414,7 +417,7 @@ void sop_pages_publish(struct sop_pages *p, const struct sop_publish *list, size
         struct sop_version *v = atomic_load(&list[i].version->older);
         if (v != NULL) {
             v->until = moment;
-            hold_or_unlink(p, v, p->newest_pin);
+            hold_or_unlink(p, v, list[i].version, p->newest_pin);
         }
     }
     sop_mutex_unlock(&p->history);
@@ -490,7 +493,7 @@ void sop_pages_unpin(struct sop_pages *p, struct sop_pin *pin)
         held = pin->held;
         while (held != NULL) {
             struct sop_version *next = held->held_next;
-            hold_or_unlink(p, held, older);
+            hold_or_unlink(p, held, NULL, older);
             held = next;
         }
         sop_free(pin);

@@ -16,6 +16,10 @@
 #include "engine/txn/plan.h"
 #include "engine/txn/validate.h"
 
+/* The buffer of records stays from one batch to the next up to this size: the system takes
+ * longer to give pages for a new one than it takes to fill them. */
+#define RECORD_BYTES_KEPT (4u << 20)
+
 /* ---- what a transaction brings -------------------------------------------------------------
  */
 
@@ -79,7 +83,6 @@ struct batch {
     struct sop_txn *txns[SOP_BATCH_TXNS_MAX];
     uint32_t count;
     struct sop_plan plan;
-    struct sop_buf record;
 };
 
 static int merge_cell(struct sop_wset *into, const struct sop_cell *from, uint8_t index,
@@ -187,7 +190,7 @@ static int plan_batch(struct batch *b, struct sop_err *err)
         rc = sop_plan_finish(&b->plan, err);
     }
     if (rc == 0) {
-        rc = sop_plan_encode(&b->plan, &b->record, err);
+        rc = sop_plan_encode(&b->plan, &b->engine->record, err);
     }
     return rc;
 }
@@ -215,7 +218,7 @@ static int validate_prepared(struct sop_engine *e, struct sop_txn *t, struct sop
 static int quota(struct sop_engine *e, const struct sop_txn *t, struct sop_err *err)
 {
     uint64_t most = e->options.max_bytes;
-    if (most == 0 || only_removes(t) || t->internal) { /* compaction gives more than it takes */
+    if (most == 0 || t->internal || only_removes(t)) { /* compaction gives more than it takes */
         return 0;
     }
     uint64_t now = atomic_load(&e->volume_bytes);
@@ -297,7 +300,7 @@ static int decide(struct batch *b, enum sop_record_kind kind, struct sop_err *er
     if (rc != 0) {
         return rc;
     }
-    struct sop_slice payload = sop_buf_slice(&b->record);
+    struct sop_slice payload = sop_buf_slice(&b->engine->record);
     struct sop_lsn lsn = {0, 0};
     bool decided = false;
     uint64_t number = sop_chain_next_batch(e->chain);
@@ -314,7 +317,7 @@ static int decide(struct batch *b, enum sop_record_kind kind, struct sop_err *er
     }
     SOP_ASSERT(sop_lsn_cmp(lsn, b->plan.lsn) >= 0);
     fill_result(b, number, lsn);
-    atomic_fetch_add(&e->volume_bytes, b->record.len);
+    atomic_fetch_add(&e->volume_bytes, e->record.len);
     sop_plan_publish(&b->plan, lsn);
     atomic_fetch_add_explicit(&e->batches, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&e->commits, b->count, memory_order_relaxed);
@@ -330,14 +333,14 @@ static int run(struct batch *b, struct sop_txn **txns, uint32_t count)
     enum sop_record_kind kind = SOP_RECORD_BATCH;
     sop_epoch_enter(&e->epochs, e->leader_slot);
     sop_plan_init(&b->plan, e, false);
-    sop_buf_clear(&b->record);
+    sop_buf_clear(&e->record);
     b->count = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct sop_txn *t = txns[i];
-        memset(&err, 0, sizeof err);
         int rc = admit(b, t, &err);
         if (rc != 0) {
             fail(t, rc, &err);
+            memset(&err, 0, sizeof err);
         } else if (!has_changes(t)) {
             t->rc = 0;
             t->result.lsn = t->lsn;
@@ -348,7 +351,6 @@ static int run(struct batch *b, struct sop_txn **txns, uint32_t count)
         }
     }
     int rc = 0;
-    memset(&err, 0, sizeof err);
     if (b->count > 0) {
         rc = plan_batch(b, &err);
     }
@@ -358,7 +360,9 @@ static int run(struct batch *b, struct sop_txn **txns, uint32_t count)
     }
     for (uint32_t i = 0; i < b->count; i++) {
         b->txns[i]->rc = rc;
-        b->txns[i]->err = err;
+        if (rc != 0) {
+            b->txns[i]->err = err;
+        }
     }
     sop_plan_fini(&b->plan);
     return rc;
@@ -396,19 +400,19 @@ static void reserve(struct batch *b, struct sop_txn *t)
     struct sop_err err = {0};
     sop_epoch_enter(&e->epochs, e->leader_slot);
     sop_plan_init(&b->plan, e, false);
-    sop_buf_clear(&b->record);
+    sop_buf_clear(&e->record);
     b->count = 0;
     int rc = admit(b, t, &err);
     sop_epoch_leave(e->leader_slot);
     if (rc == 0) {
-        rc = encode_reservation(t, &b->record, &err);
+        rc = encode_reservation(t, &e->record, &err);
     }
     if (rc == 0 && t->writes_values) {
         rc = sop_packs_sync(e->packs, &err);
         rc = rc != 0 ? sop_engine_stop(e, rc, &err) : 0;
     }
     if (rc == 0) {
-        struct sop_slice payload = sop_buf_slice(&b->record);
+        struct sop_slice payload = sop_buf_slice(&b->engine->record);
         struct sop_lsn lsn;
         bool decided = false;
         rc = sop_chain_append(e->chain, SOP_RECORD_PREPARED, &payload, 1, true, &lsn, &decided,
@@ -441,8 +445,10 @@ static uint32_t take(struct sop_engine *e, struct sop_txn **txns)
     while (e->queue_first != NULL && count < SOP_BATCH_TXNS_MAX) {
         struct sop_txn *t = e->queue_first;
         bool alone = t->preparing || t->state == SOP_TXN_PREPARED;
-        uint64_t more = change_bytes(t);
-        if (count > 0 && (alone || bytes + more > SOP_BATCH_BYTES_SOFT)) {
+        bool first = count == 0;
+        /* Counting takes a walk over all changes: not for one that nobody waits behind. */
+        uint64_t more = first && t->queue_next == NULL ? 0 : change_bytes(t);
+        if (!first && (alone || bytes + more > SOP_BATCH_BYTES_SOFT)) {
             break;
         }
         e->queue_first = t->queue_next;
@@ -482,6 +488,9 @@ static void run_all(struct sop_engine *e, struct batch *b, struct sop_txn **txns
             }
         }
     }
+    if (e->record.cap > RECORD_BYTES_KEPT) {
+        sop_buf_fini(&e->record);
+    }
     sop_mutex_unlock(&e->commit);
     sop_epoch_reclaim(&e->epochs);
     sop_cache_trim(&e->cache);
@@ -491,21 +500,11 @@ static void run_all(struct sop_engine *e, struct batch *b, struct sop_txn **txns
 static void lead(struct sop_engine *e)
 {
     struct sop_txn *txns[SOP_BATCH_TXNS_MAX];
+    struct batch b; /* large, and filled by run() or reserve() */
     e->leading = true;
     uint32_t count = take(e, txns);
     sop_mutex_unlock(&e->queue);
-    struct batch *b = sop_calloc(1, sizeof *b);
-    if (b != NULL) {
-        run_all(e, b, txns, count);
-        sop_buf_fini(&b->record);
-        sop_free(b);
-    } else {
-        struct sop_err err = {0};
-        int rc = SOP_ERR(&err, NOMEM, "commit");
-        for (uint32_t i = 0; i < count; i++) {
-            fail(txns[i], rc, &err);
-        }
-    }
+    run_all(e, &b, txns, count);
     sop_mutex_lock(&e->queue);
     for (uint32_t i = 0; i < count; i++) {
         txns[i]->done = true;

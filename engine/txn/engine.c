@@ -173,6 +173,7 @@ static void engine_free(struct sop_engine *e)
     }
     sop_free(e->trees);
     sop_free(e->dirty);
+    sop_buf_fini(&e->record);
     for (size_t i = 0; i < SOP_CHECKPOINTS_KEPT; i++) {
         if (e->kept[i].used) {
             sop_manifest_fini(&e->kept[i].manifest);

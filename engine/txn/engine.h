@@ -69,6 +69,7 @@ struct sop_engine {
     bool leading;
     struct sop_txn *prepared;           /* commit lock */
     struct sop_epoch_slot *leader_slot; /* commit lock */
+    struct sop_buf record;              /* of the batch at hand; commit lock */
     uint64_t *dirty; /* page ids changed since the last checkpoint; commit lock */
     size_t dirty_count, dirty_cap;
     struct sop_lsn appended; /* last record handed to the chain; commit lock */

@@ -181,15 +181,6 @@ static struct sop_sheet_meta meta_of(const struct sop_plan *p, const struct sop_
                                    .has_high = d->has_high};
 }
 
-static void op_item(const void *arg, size_t i, struct sop_item *item)
-{
-    const struct sop_op *op = (const struct sop_op *)arg + i;
-    *item = (struct sop_item){.suffix = op->key,
-                              .ride = op->ride,
-                              .value = op->value,
-                              .kind = (enum sop_value_kind)op->kind};
-}
-
 /* Operations that a base takes: removals of what is not there say nothing in it. */
 static int without_tombstones(struct sop_plan *p, const struct sop_pend *d,
                               const struct sop_op **ops, size_t *count, struct sop_err *err)
@@ -217,24 +208,36 @@ static int without_tombstones(struct sop_plan *p, const struct sop_pend *d,
 }
 
 /* The sheet of a pend's operations: a run, or a base when nothing lies below. */
-static int make_run(struct sop_plan *p, struct sop_pend *d, bool base, struct sop_err *err)
+static int make_image(struct sop_plan *p, struct sop_pend *d, bool base,
+                      struct sop_slice *image, struct sop_err *err)
 {
     const struct sop_op *ops = d->ops;
     size_t count = d->ops_count;
     int rc = base ? without_tombstones(p, d, &ops, &count, err) : 0;
-    struct sop_slice image = {0};
-    if (rc == 0) {
-        struct sop_sheet_meta meta = meta_of(p, d, !base);
-        rc = sop_sheet_make(&d->tree->order, &meta, op_item, ops, count, &image, err);
-    }
     if (rc != 0) {
         return rc;
     }
-    rc = sop_body_new(&d->run, &p->engine->cache, &d->tree->order, image, err);
+    struct sop_sheet_meta meta = meta_of(p, d, !base);
+    struct sop_sheet_row row = {.first = ops, .step = sizeof *ops, .count = count};
+    return sop_sheet_make_row(&d->tree->order, &meta, &row, image, err);
+}
+
+/* A body over an image, which goes with it or is freed. */
+static int make_body(struct sop_plan *p, struct sop_pend *d, struct sop_slice image,
+                     struct sop_body **out, struct sop_err *err)
+{
+    int rc = sop_body_new(out, &p->engine->cache, &d->tree->order, image, err);
     if (rc != 0) {
         sop_free((void *)(uintptr_t)image.data);
     }
     return rc;
+}
+
+static int make_run(struct sop_plan *p, struct sop_pend *d, bool base, struct sop_err *err)
+{
+    struct sop_slice image = {0};
+    int rc = make_image(p, d, base, &image, err);
+    return rc != 0 ? rc : make_body(p, d, image, &d->run, err);
 }
 
 void sop_plan__unstack(struct sop_plan *p, struct sop_pend *d)
@@ -315,11 +318,13 @@ static int merge_layers(struct sop_plan *p, struct sop_pend *d, struct sop_versi
     if (rc != 0) {
         return rc;
     }
-    rc = sop_body_new(out, &p->engine->cache, &d->tree->order, image, err);
-    if (rc != 0) {
-        sop_free((void *)(uintptr_t)image.data);
-    }
-    return rc;
+    return make_body(p, d, image, out, err);
+}
+
+static int wrong_items(const struct sop_pend *d, uint32_t items, struct sop_err *err)
+{
+    return SOP_ERR(err, DATA_LOSS, "page %" PRIu64 " holds %u items, its handle says %" PRIi64,
+                   d->page, items, d->items);
 }
 
 /* Replaces the top `count` layers of d->made by their merge. */
@@ -335,9 +340,7 @@ static int fold_top(struct sop_plan *p, struct sop_pend *d, uint32_t count, stru
     }
     if (base && items != (uint64_t)d->items) {
         sop_body_unref(body);
-        return SOP_ERR(err, DATA_LOSS,
-                       "page %" PRIu64 " holds %u items, its handle says %" PRIi64, d->page,
-                       items, d->items);
+        return wrong_items(d, items, err);
     }
     struct sop_layer layers[SOP_LAYERS_MAX];
     memset(layers, 0, sizeof layers);
@@ -380,6 +383,14 @@ static bool shares_base(const struct sop_pend *d)
            (d->has_high && !sop_slice_eq(d->high, d->source->high));
 }
 
+/* A base that was written for another page (the child that a root took in) is written anew by
+ * the next checkpoint: compaction looks for a sheet's owner by the page in its record. */
+static bool is_exact(const struct sop_pend *d)
+{
+    return d->source == NULL || d->source->layers_count == 0 ||
+           (d->source->exact && d->source_page == d->page && !shares_base(d));
+}
+
 int sop_plan__stack(struct sop_plan *p, struct sop_pend *d, struct sop_err *err)
 {
     if (d->made != NULL) {
@@ -402,11 +413,7 @@ int sop_plan__stack(struct sop_plan *p, struct sop_pend *d, struct sop_err *err)
         layers[count++] = clip_layer(d, &d->source->layers[i]);
     }
     struct sop_version_spec spec = spec_of(p, d);
-    /* A base that was written for another page (the child that a root took in) is written anew
-     * by the next checkpoint: compaction looks for a sheet's owner by the page in its record.
-     */
-    spec.exact =
-        below == 0 || (d->source->exact && d->source_page == d->page && !shares_base(d));
+    spec.exact = is_exact(d);
     spec.layers = layers;
     spec.layers_count = count;
     rc = sop_version_new(&d->made, &p->engine->cache, &spec, err);
@@ -419,50 +426,167 @@ int sop_plan__stack(struct sop_plan *p, struct sop_pend *d, struct sop_err *err)
     return rc;
 }
 
-static bool any_clipped(const struct sop_version *v)
+/* ---- folding -------------------------------------------------------------------------------
+ */
+
+static bool any_clipped(const struct sop_layer *layers, uint32_t count)
 {
-    for (uint32_t i = 0; i < v->layers_count; i++) {
-        if (v->layers[i].clipped) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (layers[i].clipped) {
             return true;
         }
     }
     return false;
 }
 
-/* Keeps stacks short: inner pages are one sheet; a leaf is a base and few runs that grow
- * geometrically downwards. */
-static int fold(struct sop_plan *p, struct sop_pend *d, struct sop_err *err)
+/* How many layers on top become one. Keeps stacks short: inner pages are one sheet; a leaf is a
+ * base and few runs that grow geometrically downwards. bytes: of each layer's image. */
+static uint32_t fold_count(const struct sop_pend *d, const struct sop_layer *layers,
+                           const uint32_t *bytes, uint32_t count)
 {
-    struct sop_version *v = d->made;
-    if (v->layers_count <= 1 && !any_clipped(v) && !shares_base(d)) {
-        return 0;
+    bool clipped = any_clipped(layers, count) || shares_base(d);
+    if (clipped || count <= 1) {
+        return clipped ? count : 1;
     }
-    if (d->level > 0 || any_clipped(v) || shares_base(d)) {
-        return fold_top(p, d, v->layers_count, err);
+    if (d->level > 0) {
+        return count;
     }
-    const struct sop_body *base = v->layers[v->layers_count - 1].body;
     uint64_t runs_bytes = 0;
-    for (uint32_t i = 0; i + 1 < v->layers_count; i++) {
-        runs_bytes += v->layers[i].body->bytes;
+    for (uint32_t i = 0; i + 1 < count; i++) {
+        runs_bytes += bytes[i];
     }
-    bool read = atomic_load(&base->resident) != NULL;
-    uint64_t most = base->bytes / 4 > RUNS_BYTES_MIN ? base->bytes / 4 : RUNS_BYTES_MIN;
+    uint32_t base_bytes = bytes[count - 1];
+    bool read = atomic_load(&layers[count - 1].body->resident) != NULL;
+    uint64_t most = base_bytes / 4 > RUNS_BYTES_MIN ? base_bytes / 4 : RUNS_BYTES_MIN;
     if (!read) {
         most = RUNS_BYTES_UNREAD;
     }
     if (runs_bytes > most) {
-        return fold_top(p, d, v->layers_count, err);
+        return count;
     }
     uint32_t top = 1;
-    uint64_t bytes = v->layers[0].body->bytes;
-    while (top + 1 < v->layers_count && bytes * 2 >= v->layers[top].body->bytes) {
-        bytes += v->layers[top].body->bytes;
+    uint64_t top_bytes = bytes[0];
+    while (top + 1 < count && top_bytes * 2 >= bytes[top]) {
+        top_bytes += bytes[top];
         top++;
     }
-    if (v->layers_count - top + 1 > SOP_SHEETS_MAX) {
-        top = v->layers_count - 1;
+    return count - top + 1 > SOP_SHEETS_MAX ? count - 1 : top;
+}
+
+/* Folds what was stacked. */
+static int fold(struct sop_plan *p, struct sop_pend *d, struct sop_err *err)
+{
+    const struct sop_version *v = d->made;
+    uint32_t bytes[SOP_LAYERS_MAX];
+    for (uint32_t i = 0; i < v->layers_count; i++) {
+        bytes[i] = v->layers[i].body->bytes;
     }
-    return top > 1 ? fold_top(p, d, top, err) : 0;
+    uint32_t top = fold_count(d, v->layers, bytes, v->layers_count);
+    bool again = v->layers_count == 1 && (v->layers[0].clipped || shares_base(d));
+    return top > 1 || again ? fold_top(p, d, top, err) : 0;
+}
+
+/* The image of a pend's operations with the top layers of its source merged into it. `image` is
+ * that of the operations; it is freed. */
+static int merge_image(struct sop_plan *p, struct sop_pend *d, const struct sop_layer *layers,
+                       uint32_t top, bool base, struct sop_slice *image, struct sop_err *err)
+{
+    struct sop_sheet run;
+    const struct sop_sheet *sheets[SOP_LAYERS_MAX] = {&run};
+    sop_sheet_view(*image, &run);
+    int rc = 0;
+    for (uint32_t i = 1; i < top && rc == 0; i++) {
+        rc = sop_body_sheet(layers[i].body, &sheets[i], err);
+    }
+    struct sop_slice merged = {0};
+    uint32_t items = 0;
+    if (rc == 0) {
+        struct sop_sheet_meta meta = meta_of(p, d, !base);
+        rc = sop_stack_merge(sheets, top, &d->tree->order, &meta, &merged, &items, err);
+    }
+    sop_free((void *)(uintptr_t)image->data);
+    if (rc == 0 && base && items != (uint64_t)d->items) {
+        sop_free((void *)(uintptr_t)merged.data);
+        rc = wrong_items(d, items, err);
+    }
+    *image = merged;
+    return rc;
+}
+
+/* Makes the version of a pend that nobody has stacked: what folding leaves is made at once,
+ * without what it folds. *done false: layers that are clipped, or only partly the page's, are
+ * for the slow way. */
+static int make_version(struct sop_plan *p, struct sop_pend *d, bool *done, struct sop_err *err)
+{
+    struct sop_layer layers[SOP_LAYERS_MAX];
+    uint32_t bytes[SOP_LAYERS_MAX];
+    uint32_t below = d->source == NULL ? 0 : d->source->layers_count;
+    *done = false;
+    SOP_ASSERT(below < SOP_LAYERS_MAX);
+    if (d->ops_count == 0 || shares_base(d)) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < below; i++) {
+        layers[i + 1] = clip_layer(d, &d->source->layers[i]);
+        bytes[i + 1] = layers[i + 1].body->bytes;
+        if (layers[i + 1].clipped) {
+            return 0;
+        }
+    }
+    *done = true;
+    struct sop_slice image = {0};
+    int rc = make_image(p, d, below == 0, &image, err);
+    if (rc != 0) {
+        return rc;
+    }
+    memset(&layers[0], 0, sizeof layers[0]);
+    bytes[0] = (uint32_t)image.len;
+    uint32_t top = fold_count(d, layers, bytes, below + 1);
+    bool base = top == below + 1;
+    if (top > 1) {
+        rc = merge_image(p, d, layers, top, base, &image, err);
+    }
+    if (rc == 0) {
+        rc = make_body(p, d, image, &layers[top - 1].body, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    layers[top - 1].clipped = false;
+    struct sop_version_spec spec = spec_of(p, d);
+    spec.exact = base || is_exact(d);
+    if (base && below > 0) {
+        spec.bytes_live = layers[top - 1].body->bytes;
+    }
+    spec.layers = layers + top - 1;
+    spec.layers_count = below + 2 - top;
+    rc = sop_version_new(&d->made, &p->engine->cache, &spec, err);
+    sop_body_unref(layers[top - 1].body); /* the version has its own reference */
+    return rc;
+}
+
+/* The version that the page gets. */
+static int finish_page(struct sop_plan *p, struct sop_pend *d, struct sop_err *err)
+{
+    SOP_ASSERT(d->items >= 0 && d->items <= UINT32_MAX);
+    bool done = false;
+    int rc = 0;
+    if (d->made == NULL && !d->free && !p->replay) {
+        rc = make_version(p, d, &done, err);
+    }
+    if (rc == 0 && !done) {
+        rc = sop_plan__stack(p, d, err);
+        if (rc == 0 && !p->replay && !d->free) {
+            rc = fold(p, d, err);
+        }
+    }
+    if (rc == 0) {
+        rc = sop_pages_frame(&p->engine->pages, d->page, &d->frame, err);
+    }
+    if (rc == 0 && d->free) {
+        rc = sop_tree_reserve(d->tree, &p->engine->pages, p->pends, err);
+    }
+    return rc;
 }
 
 int sop_plan_finish(struct sop_plan *p, struct sop_err *err)
@@ -475,17 +599,7 @@ int sop_plan_finish(struct sop_plan *p, struct sop_err *err)
     int rc = sop_engine_reserve_dirty(e, p->pends, err);
     size_t i = 0;
     for (struct sop_pend *d = p->first; d != NULL && rc == 0; d = d->next) {
-        SOP_ASSERT(d->items >= 0 && d->items <= UINT32_MAX);
-        rc = sop_plan__stack(p, d, err);
-        if (rc == 0 && !p->replay && !d->free) {
-            rc = fold(p, d, err);
-        }
-        if (rc == 0) {
-            rc = sop_pages_frame(&e->pages, d->page, &d->frame, err);
-        }
-        if (rc == 0 && d->free) {
-            rc = sop_tree_reserve(d->tree, &p->engine->pages, p->pends, err);
-        }
+        rc = finish_page(p, d, err);
         if (rc == 0) {
             p->publish[i].frame = d->frame;
             p->publish[i].version = d->made;

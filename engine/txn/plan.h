@@ -18,6 +18,12 @@ struct sop_op {
     int8_t delta; /* items that it adds: -1, 0, 1; worked out, not stored */
     uint32_t txn;
 };
+/* Sheets are made from operations as they lie. */
+_Static_assert(offsetof(struct sop_op, key) == offsetof(struct sop_sheet_entry, key) &&
+                   offsetof(struct sop_op, ride) == offsetof(struct sop_sheet_entry, ride) &&
+                   offsetof(struct sop_op, value) == offsetof(struct sop_sheet_entry, value) &&
+                   offsetof(struct sop_op, kind) == offsetof(struct sop_sheet_entry, kind),
+               "an operation begins with an entry of a sheet");
 
 /* A page that the batch changes. */
 struct sop_pend {

@@ -123,9 +123,6 @@ static bool fits(const struct sop_pend *small, const struct sop_pend *into)
 static int items_as_ops(struct sop_plan *p, struct sop_pend *d, struct sop_op_list *ops,
                         struct sop_err *err)
 {
-    if (d->items == 0) {
-        return 0;
-    }
     struct sop_walk walk;
     int rc = sop_plan__walk(p, d, &walk, err);
     for (bool on = rc == 0 && sop_walk_first(&walk); on && rc == 0; on = sop_walk_next(&walk)) {
@@ -155,9 +152,9 @@ static int add_all(struct sop_op_list *to, const struct sop_op *ops, size_t coun
     return rc;
 }
 
-/* Moves everything of small into its neighbour and frees small. */
-static int move(struct sop_plan *p, struct sop_pend *small, struct sop_pend *into, bool to_left,
-                struct sop_err *err)
+/* Adds the items of small to the operations of its neighbour. */
+static int join_ops(struct sop_plan *p, struct sop_pend *small, struct sop_pend *into,
+                    bool to_left, struct sop_err *err)
 {
     struct sop_op_list ops = {0};
     int rc = to_left ? add_all(&ops, into->ops, into->ops_count, err) : 0;
@@ -176,10 +173,21 @@ static int move(struct sop_plan *p, struct sop_pend *small, struct sop_pend *int
         if (ops.count > 0) {
             memcpy(copy, ops.at, ops.count * sizeof *copy);
         }
-        sop_plan__unstack(p, into);
-        sop_plan__unstack(p, small);
         into->ops = copy;
         into->ops_count = ops.count;
+    }
+    sop_free(ops.at);
+    return rc;
+}
+
+/* Moves everything of small into its neighbour and frees small. */
+static int move(struct sop_plan *p, struct sop_pend *small, struct sop_pend *into, bool to_left,
+                struct sop_err *err)
+{
+    int rc = small->items > 0 ? join_ops(p, small, into, to_left, err) : 0;
+    if (rc == 0) {
+        sop_plan__unstack(p, into);
+        sop_plan__unstack(p, small);
         into->items += small->items;
         into->bytes_live += small->bytes_live;
         if (to_left) {
@@ -193,7 +201,6 @@ static int move(struct sop_plan *p, struct sop_pend *small, struct sop_pend *int
         small->items = 0;
         small->bytes_live = 0;
     }
-    sop_free(ops.at);
     return rc;
 }
 

@@ -25,20 +25,15 @@ static void section_end(struct sop_writer *w, size_t begin)
 /* Bytes of an operation's numbers, at most: flags, transaction, three lengths. */
 #define OP_HEAD_BYTES (1 + 4 * SOP_VARINT_BYTES_MAX)
 
-static uint8_t *put_blob(uint8_t *to, struct sop_slice s)
+static inline uint8_t *put_blob(uint8_t *to, struct sop_slice s)
 {
     to = sop_put_varint(to, s.len);
     sop_copy(to, s.data, s.len);
     return to + s.len;
 }
 
-static void encode_op(struct sop_writer *w, const struct sop_op *op)
+static inline uint8_t *put_op(uint8_t *to, const struct sop_op *op)
 {
-    uint8_t *to =
-        sop_writer_room(w, OP_HEAD_BYTES + op->key.len + op->ride.len + op->value.len);
-    if (to == NULL) {
-        return;
-    }
     bool ride = op->ride.len > 0;
     *to++ = (uint8_t)(op->kind | (ride ? SOP_OP_HAS_RIDE : 0));
     to = sop_put_varint(to, op->txn);
@@ -46,8 +41,22 @@ static void encode_op(struct sop_writer *w, const struct sop_op *op)
     if (ride) {
         to = put_blob(to, op->ride);
     }
-    if (op->kind != SOP_VALUE_TOMBSTONE) {
-        to = put_blob(to, op->value);
+    return op->kind == SOP_VALUE_TOMBSTONE ? to : put_blob(to, op->value);
+}
+
+/* Room is made for all at once, so that the loop that writes need not look at it. */
+static void encode_ops(struct sop_writer *w, const struct sop_op *ops, size_t count)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < count; i++) {
+        most += OP_HEAD_BYTES + ops[i].key.len + ops[i].ride.len + ops[i].value.len;
+    }
+    uint8_t *to = sop_writer_room(w, most);
+    if (to == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        to = put_op(to, &ops[i]);
     }
     sop_writer_advance(w, to);
 }
@@ -74,9 +83,7 @@ static void encode_page(struct sop_writer *w, const struct sop_pend *d)
         sop_write_blob(w, d->high);
     }
     sop_write_varint(w, d->ops_count);
-    for (size_t i = 0; i < d->ops_count; i++) {
-        encode_op(w, &d->ops[i]);
-    }
+    encode_ops(w, d->ops, d->ops_count);
 }
 
 static uint64_t zigzag(int64_t v)

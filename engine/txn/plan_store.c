@@ -9,6 +9,11 @@
 
 #define ITEM_BYTES 24u /* in a sheet, beside key, ride and value; roughly */
 
+static size_t item_bytes(const struct sop_item *item)
+{
+    return item->prefix.len + item->suffix.len + item->ride.len + item->value.len + ITEM_BYTES;
+}
+
 /* ---- leaves --------------------------------------------------------------------------------
  */
 
@@ -70,70 +75,91 @@ static int is_behind(struct sop_pend *d, struct sop_slice key, bool *behind,
     return rc;
 }
 
-/* Was the cell's key there at the head? Gives the place of its value if that lies in a pack. */
-static int resolve(struct sop_plan *p, struct sop_pend *d, const struct sop_cell *cell,
-                   bool *behind, bool *there, struct sop_place *old, struct sop_err *err)
+/* What a cell replaces. */
+struct replaced {
+    bool there;
+    const uint8_t *place; /* encoded place of its value, if that lies in a pack */
+    int64_t bytes; /* that it took; where nobody looked, what an item of the page takes */
+};
+
+/* Was the cell's key there at the head? */
+static int resolve(struct sop_pend *d, const struct sop_cell *cell, bool *behind,
+                   struct replaced *old, struct sop_err *err)
 {
-    memset(old, 0, sizeof *old);
+    *old = (struct replaced){.there = cell->was == 2};
     if (cell->was != 0) {
-        *there = cell->was == 2;
-        if (*there && cell->old_place != NULL) {
-            *old = sop_place_decode(cell->old_place);
-        }
+        old->place = old->there ? cell->old_place : NULL;
+        old->bytes = old->there && d->items > 0 ? d->bytes_live / d->items : 0;
         return 0;
     }
-    *there = false;
     /* Only the page at the right end is asked: elsewhere few keys would be behind. */
     int rc = d->has_high ? 0 : is_behind(d, cell->key, behind, err);
     if (rc != 0 || *behind || d->source == NULL) {
         return rc;
     }
     struct sop_item item;
-    rc = sop_version_find(d->source, &d->tree->order, cell->key, there, &item, err);
-    (void)p;
-    if (rc == 0 && *there && item.kind == SOP_VALUE_PLACE) {
+    rc = sop_version_find(d->source, &d->tree->order, cell->key, &old->there, &item, err);
+    if (rc != 0 || !old->there) {
+        return rc;
+    }
+    old->bytes = (int64_t)item_bytes(&item);
+    if (item.kind == SOP_VALUE_PLACE) {
         if (item.value.len != SOP_PLACE_BYTES) {
             return SOP_ERR(err, DATA_LOSS, "page %" PRIu64 " holds a bad place", d->page);
         }
-        *old = sop_place_decode(item.value.data);
+        old->place = item.value.data;
     }
-    return rc;
+    return 0;
 }
 
-/* Adds one cell to its leaf. */
-static int add_cell(struct sop_plan *p, struct sop_pend *d, const struct sop_cell *cell,
-                    bool *behind, struct sop_op_list *ops, struct sop_err *err)
+/* The values in packs that come and go with a cell. */
+static int change_values(struct sop_plan *p, const struct sop_cell *cell,
+                         const struct replaced *old, struct sop_err *err)
 {
-    bool there = false;
-    struct sop_place old;
-    int rc = resolve(p, d, cell, behind, &there, &old, err);
-    if (rc != 0) {
-        return rc;
-    }
-    bool removes = cell->kind == SOP_VALUE_TOMBSTONE;
-    if (removes && !there) {
-        return 0;
-    }
-    if (!sop_place_none(&old)) {
-        rc = sop_plan_value(p, &old, -1, err);
+    int rc = 0;
+    if (old->place != NULL) {
+        struct sop_place place = sop_place_decode(old->place);
+        rc = sop_place_none(&place) ? 0 : sop_plan_value(p, &place, -1, err);
     }
     if (rc == 0 && cell->kind == SOP_VALUE_PLACE) {
         struct sop_place place = sop_place_decode(cell->value.data);
         rc = sop_plan_value(p, &place, 1, err);
     }
-    if (rc != 0) {
+    return rc;
+}
+
+/* Adds one cell to its leaf, whose list of operations has the room. */
+static int add_cell(struct sop_plan *p, struct sop_pend *d, const struct sop_cell *cell,
+                    bool *behind, struct sop_err *err)
+{
+    struct replaced old;
+    int rc = resolve(d, cell, behind, &old, err);
+    bool removes = cell->kind == SOP_VALUE_TOMBSTONE;
+    if (rc != 0 || (removes && !old.there)) {
         return rc;
     }
-    struct sop_op op = {.key = cell->key,
-                        .ride = cell->ride,
-                        .value = cell->value,
-                        .kind = cell->kind,
-                        .txn = cell->flags,
-                        .delta = (int8_t)((removes ? 0 : 1) - (there ? 1 : 0))};
-    d->items += op.delta;
+    if (old.place != NULL || cell->kind == SOP_VALUE_PLACE) {
+        rc = change_values(p, cell, &old, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
     int64_t bytes = (int64_t)(cell->key.len + cell->ride.len + cell->value.len + ITEM_BYTES);
-    d->bytes_live += removes ? -bytes : bytes;
-    return sop_op_list_add(ops, &op, err);
+    struct sop_op *op = &d->ops[d->ops_count++];
+    *op = (struct sop_op){.key = cell->key,
+                          .ride = cell->ride,
+                          .value = cell->value,
+                          .kind = cell->kind,
+                          .txn = cell->flags,
+                          .delta = (int8_t)((removes ? 0 : 1) - (old.there ? 1 : 0))};
+    d->items += op->delta;
+    /* Of an item that nobody looked at only the usual size is known. An update never makes the
+     * page seem smaller by it: a page over its limit would go unnoticed. */
+    if (cell->was != 0 && !removes && old.bytes > bytes) {
+        old.bytes = bytes;
+    }
+    d->bytes_live += (removes ? 0 : bytes) - old.bytes;
+    return 0;
 }
 
 /* Moves a list of operations into the arena as the pend's own. */
@@ -176,38 +202,64 @@ static int code_of(const struct sop_err *err)
     return err != NULL && err->code != 0 ? err->code : SOP_ERR_NOMEM;
 }
 
+#define CELLS_BEFORE_SEEK 8
+
+/* Gives a leaf the cells from the cursor's on that lie below its high fence; the cursor then
+ * stands on the first one of the next leaf. */
+static int add_cells(struct sop_plan *p, struct sop_pend *d, struct sop_wset_cursor *cursor,
+                     struct sop_err *err)
+{
+    const struct sop_order *order = &d->tree->order;
+    const struct sop_cell *end = NULL; /* of a leaf with many cells it is found by a search */
+    bool known = !d->has_high;
+    bool behind = false;
+    int rc = 0;
+    size_t seen = 0;
+    for (struct sop_cell *cell = cursor->cell; cell != end && rc == 0;
+         cell = sop_wset_next(cursor)) {
+        if (!known && sop_order_cmp(order, cell->key, d->high) >= 0) {
+            break;
+        }
+        if (cell->change != SOP_CHANGE_NOTHING) {
+            rc = add_cell(p, d, cell, &behind, err);
+        }
+        if (!known && ++seen == CELLS_BEFORE_SEEK) {
+            struct sop_wset_cursor high;
+            sop_wset_cursor_init(&high, cursor->wset);
+            end = sop_wset_seek(&high, d->high);
+            known = true;
+        }
+    }
+    return rc;
+}
+
 static int group_leaves(struct sop_plan *p, struct sop_tree *tree, const struct sop_wset *wset,
                         struct sop_pend_list *leaves, struct sop_err *err)
 {
-    struct sop_op_list ops = {0};
+    /* One array for all: each leaf has its part of it. */
+    size_t most = sop_wset_count(wset);
+    struct sop_op *ops = sop_arena_alloc(&p->arena, most * sizeof *ops + 1);
+    if (ops == NULL) {
+        return SOP_ERR(err, NOMEM, "plan %zu operations", most);
+    }
+    struct sop_plan_count *count = NULL;
+    int rc = 0;
     struct sop_wset_cursor cursor;
     sop_wset_cursor_init(&cursor, wset);
-    struct sop_cell *cell = sop_wset_first(&cursor);
-    int rc = 0;
-    while (cell != NULL && rc == 0) {
-        if (cell->change == SOP_CHANGE_NOTHING) {
-            cell = sop_wset_next(&cursor);
+    (void)sop_wset_first(&cursor);
+    while (cursor.cell != NULL && rc == 0) {
+        if (cursor.cell->change == SOP_CHANGE_NOTHING) {
+            (void)sop_wset_next(&cursor);
             continue;
         }
-        struct sop_pend *d = leaf_for(p, tree, cell->key, err);
+        struct sop_pend *d = leaf_for(p, tree, cursor.cell->key, err);
         if (d == NULL) {
-            rc = code_of(err);
-            break;
+            return code_of(err);
         }
-        ops.count = 0;
-        bool behind = false;
+        d->ops = ops;
         int64_t before = d->items;
-        while (cell != NULL && rc == 0 &&
-               (!d->has_high || sop_order_cmp(&tree->order, cell->key, d->high) < 0)) {
-            if (cell->change != SOP_CHANGE_NOTHING) {
-                rc = add_cell(p, d, cell, &behind, &ops, err);
-            }
-            cell = sop_wset_next(&cursor);
-        }
-        struct sop_plan_count *count = NULL;
-        if (rc == 0) {
-            rc = set_ops(p, d, ops.at, ops.count, err);
-        }
+        rc = add_cells(p, d, &cursor, err);
+        ops += d->ops_count;
         if (rc == 0) {
             rc = count_of(p, tree, &count, err);
         }
@@ -216,7 +268,6 @@ static int group_leaves(struct sop_plan *p, struct sop_tree *tree, const struct 
             rc = sop_pend_list_add(leaves, d, err);
         }
     }
-    sop_free(ops.at);
     return rc;
 }
 
@@ -275,8 +326,10 @@ static int add_part(struct sop_plan *p, struct sop_pend *d, struct sop_slice low
     if (part == NULL) {
         return SOP_ERR_NOMEM;
     }
-    part->source = d->source;
-    part->source_page = d->source_page;
+    if (d->source != NULL && d->source->items > 0) { /* else nothing need be laid over it */
+        part->source = d->source;
+        part->source_page = d->source_page;
+    }
     part->level = d->level;
     part->split = true;
     part->low = low;
@@ -288,66 +341,6 @@ static int add_part(struct sop_plan *p, struct sop_pend *d, struct sop_slice low
     part->items_before = items;
     part->bytes_live = (int64_t)bytes;
     return sop_pend_list_add(parts, part, err);
-}
-
-/* The items of a page with its operations applied, in order. Where nothing lies below, they are
- * the operations themselves: no sheet need be made only to be cut up. */
-struct content {
-    const struct sop_op *ops; /* NULL: walk */
-    size_t count, at;
-    struct sop_walk walk;
-};
-
-static int content_init(struct sop_plan *p, struct sop_pend *d, struct content *c,
-                        struct sop_err *err)
-{
-    memset(c, 0, offsetof(struct content, walk));
-    if (d->source != NULL && d->source->items > 0) {
-        return sop_plan__walk(p, d, &c->walk, err);
-    }
-    c->ops = d->ops;
-    c->count = d->ops_count;
-    return 0;
-}
-
-static bool content_stand(struct content *c)
-{
-    while (c->at < c->count && c->ops[c->at].kind == SOP_VALUE_TOMBSTONE) {
-        c->at++;
-    }
-    return c->at < c->count;
-}
-
-static bool content_first(struct content *c)
-{
-    c->at = 0;
-    return c->ops == NULL ? sop_walk_first(&c->walk) : content_stand(c);
-}
-
-static bool content_next(struct content *c)
-{
-    if (c->ops == NULL) {
-        return sop_walk_next(&c->walk);
-    }
-    c->at++;
-    return content_stand(c);
-}
-
-static struct sop_item content_item(const struct content *c)
-{
-    if (c->ops == NULL) {
-        return sop_walk_item(&c->walk);
-    }
-    const struct sop_op *op = &c->ops[c->at];
-    return (struct sop_item){.suffix = op->key,
-                             .ride = op->ride,
-                             .value = op->value,
-                             .kind = (enum sop_value_kind)op->kind};
-}
-
-static size_t item_bytes(const struct sop_item *item)
-{
-    return item->prefix.len + item->suffix.len + item->ride.len + item->value.len + ITEM_BYTES;
 }
 
 /* Where a page begins whose first key is `right`, after one whose last is `left`; in the arena.
@@ -367,8 +360,9 @@ static int part_low(struct sop_plan *p, const struct sop_pend *d, struct sop_sli
     return rc;
 }
 
-/* Cuts the content of d into parts (without page ids yet). One part: d needs no split. */
-static int cut(struct sop_plan *p, struct sop_pend *d, struct content *content,
+/* Cuts the content of d, its operations applied, into parts (without page ids yet). One part: d
+ * needs no split. */
+static int cut(struct sop_plan *p, struct sop_pend *d, struct sop_walk *walk,
                const struct split *size, struct sop_pend_list *parts, struct sop_err *err)
 {
     struct sop_item before;
@@ -378,8 +372,8 @@ static int cut(struct sop_plan *p, struct sop_pend *d, struct content *content,
     uint64_t items = 0;
     uint64_t bytes = 0;
     int rc = 0;
-    for (bool on = content_first(content); on && rc == 0; on = content_next(content)) {
-        struct sop_item item = content_item(content);
+    for (bool on = sop_walk_first(walk); on && rc == 0; on = sop_walk_next(walk)) {
+        struct sop_item item = sop_walk_item(walk);
         size_t more = item_bytes(&item);
         if (items >= size->items_most || (items > 0 && bytes + more > size->bytes_most)) {
             struct sop_slice at;
@@ -415,27 +409,38 @@ static int cut(struct sop_plan *p, struct sop_pend *d, struct content *content,
     return rc;
 }
 
-/* The same for a page at the right end with nothing but new items behind its own: it keeps its
- * items and takes what it has room for; the rest goes to pages that hold nothing else. Nothing
- * below need be read. `last` is the page's greatest key before the batch. */
-static int cut_append(struct sop_plan *p, struct sop_pend *d, struct sop_slice last,
-                      struct sop_pend_list *parts, struct sop_err *err)
+static size_t op_bytes(const struct sop_op *op)
 {
-    uint64_t slots = sop_plan__slots(d);
-    uint64_t items = d->source->items;
-    uint64_t bytes = d->source->bytes_live;
+    return op->key.len + op->ride.len + op->value.len + ITEM_BYTES;
+}
+
+/* The same for a page whose operations are all behind its own items, or that had none: it keeps
+ * its items and takes what it has room for; the rest goes to pages that hold nothing else. No
+ * sheet need be read or made only to be cut up. `last` is the page's greatest key before the
+ * batch. */
+static int cut_ops(struct sop_plan *p, struct sop_pend *d, struct sop_slice last,
+                   const struct split *size, struct sop_pend_list *parts, struct sop_err *err)
+{
+    bool stands = d->source != NULL && d->source->items > 0;
+    uint64_t items = stands ? d->source->items : 0;
+    uint64_t bytes = stands ? d->source->bytes_live : 0;
     struct sop_slice low = d->low;
     size_t first = 0;
     int rc = 0;
     for (size_t i = 0; i <= d->ops_count && rc == 0; i++) {
         bool end = i == d->ops_count;
         const struct sop_op *op = end ? NULL : &d->ops[i];
-        size_t more = end ? 0 : op->key.len + op->ride.len + op->value.len + ITEM_BYTES;
-        if (end || items >= slots || (items > 0 && bytes + more > SOP_PAGE_BYTES_SOFT)) {
+        if (!end && op->kind == SOP_VALUE_TOMBSTONE) {
+            continue;
+        }
+        size_t more = end ? 0 : op_bytes(op);
+        if (end || items >= size->items_most ||
+            (items > 0 && bytes + more > size->bytes_most)) {
             struct sop_slice at = {NULL, 0};
             rc = end ? 0 : part_low(p, d, i > 0 ? d->ops[i - 1].key : last, op->key, &at, err);
             if (rc == 0) {
-                rc = add_part(p, d, low, at, !end, first, i, items, bytes, parts, err);
+                rc = add_part(p, d, low, end ? d->high : at, !end || d->has_high, first, i,
+                              items, bytes, parts, err);
             }
             if (rc == 0 && parts->count > 1) {
                 parts->at[parts->count - 1]->source = NULL;
@@ -514,18 +519,25 @@ static int grow_root(struct sop_plan *p, struct sop_tree *tree, struct sop_pend_
     return rc;
 }
 
-/* Cuts a page by walking all of it. No parts: it is not over its limits after all. */
+/* Cuts a page that has items other than its operations by walking all of it; the others by
+ * their operations. No parts: it is not over its limits after all. */
 static int cut_whole(struct sop_plan *p, struct sop_pend *d, bool full,
                      struct sop_pend_list *parts, struct sop_err *err)
 {
-    struct content content;
-    int rc = content_init(p, d, &content, err);
+    bool walks = d->source != NULL && d->source->items > 0;
+    struct sop_walk walk;
     uint64_t items = 0;
     uint64_t bytes = 0;
-    for (bool on = rc == 0 && content_first(&content); on; on = content_next(&content)) {
-        struct sop_item item = content_item(&content);
+    int rc = walks ? sop_plan__walk(p, d, &walk, err) : 0;
+    for (bool on = rc == 0 && walks && sop_walk_first(&walk); on; on = sop_walk_next(&walk)) {
+        struct sop_item item = sop_walk_item(&walk);
         items++;
         bytes += item_bytes(&item);
+    }
+    for (size_t i = 0; i < d->ops_count && !walks; i++) {
+        bool stays = d->ops[i].kind != SOP_VALUE_TOMBSTONE;
+        items += stays;
+        bytes += stays ? op_bytes(&d->ops[i]) : 0;
     }
     if (rc == 0 && items != (uint64_t)d->items) {
         rc = SOP_ERR(err, DATA_LOSS, "page %" PRIu64 " holds %" PRIu64 " items, not %" PRIi64,
@@ -539,7 +551,8 @@ static int cut_whole(struct sop_plan *p, struct sop_pend *d, bool full,
         return 0;
     }
     struct split size = size_parts(d, full, items, bytes);
-    return cut(p, d, &content, &size, parts, err);
+    return walks ? cut(p, d, &walk, &size, parts, err)
+                 : cut_ops(p, d, sop_slice(NULL, 0), &size, parts, err);
 }
 
 /* The parts stand for d; those that are new get page ids and separators. */
@@ -586,9 +599,10 @@ static int split(struct sop_plan *p, struct sop_pend *d, struct sop_pend_list *o
     bool full = false;
     int rc = appends(d, &last, &full, err);
     if (rc == 0) {
-        rc = full && d->source != NULL && d->source->items > 0
-                 ? cut_append(p, d, sop_buf_slice(&last), &parts, err)
-                 : cut_whole(p, d, full, &parts, err);
+        bool behind = full && d->source != NULL && d->source->items > 0;
+        struct split size = size_parts(d, true, 0, 0);
+        rc = behind ? cut_ops(p, d, sop_buf_slice(&last), &size, &parts, err)
+                    : cut_whole(p, d, full, &parts, err);
     }
     if (rc == 0 && parts.count > 1) {
         rc = place_parts(p, d, &parts, out, above, root, err);
