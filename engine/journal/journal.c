@@ -32,7 +32,13 @@
 #define STAGE_BYTES (256u * 1024u)
 #define DIRECT_PART (64u * 1024u) /* parts this large are written from where they lie */
 #define RESERVE     (2u * SOP_BLOCK_BYTES)
-#define ENDED_MAX   4u /* files that wait for their sync; one more and the append waits */
+/* Large records in a row go into a file with reserved room, of a size for some of them. */
+#define BULK_BYTES   (256u * 1024u)
+#define BULK_RECORDS 16u
+#define BULK_STEP    2u
+#define BULK_ENOUGH  4u /* of BULK_STEP for each large record, less 1 for each small one */
+#define BULK_MOST    8u
+#define ENDED_MAX    4u /* files that wait for their sync; one more and the append waits */
 
 struct journal_file {
     uint32_t number;
@@ -53,6 +59,8 @@ struct sop_journal {
     struct sop_file *file;
     uint64_t size;
     uint32_t number;
+    bool reserved;           /* the current file is a reserved one, for large records */
+    unsigned bulk;           /* how much the newest records were large ones, 0..BULK_MOST */
     uint64_t file_first;     /* first record that the file may hold without being durable */
     _Atomic uint64_t offset; /* behind the last record; a multiple of the unit */
     _Atomic bool fresh;      /* the next record begins with a block */
@@ -218,6 +226,7 @@ static void switch_file(struct sop_journal *j, struct sop_file *file, uint32_t n
     j->file = file;
     j->number = number;
     j->size = size;
+    j->reserved = false;
     atomic_store(&j->offset, offset);
     j->file_first = j->record + (offset == 0 ? 1 : 2); /* its own record is durable already */
     atomic_store(&j->fresh, true);
@@ -451,6 +460,40 @@ static int go_on(struct sop_journal *j, const struct sop_journal_header *followe
     return 0;
 }
 
+/* Goes on in a file with reserved room: its zeros were not written, so a sync there has to tell
+ * the file system which blocks are in use now. That costs a small record as much as its own
+ * sync, a large one nothing that counts; zeros would double what a bulk load writes.
+ * UNSUPPORTED, NOSPACE: nothing has happened. Under `making`. */
+static int go_on_reserved(struct sop_journal *j, const struct sop_journal_header *follower,
+                          uint64_t size, struct sop_err *err)
+{
+    uint32_t number = ++j->last_number;
+    struct sop_file *file;
+    int rc = create_file(j, number, &file, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = sop_file_reserve(file, size, err);
+    if (rc == 0) {
+        rc = settle_file(j, file, err);
+    }
+    if (rc != 0) {
+        discard_file(j, number, file);
+        return sop_err_wrap(err, rc, "make journal file %s/%" PRIu32, j->dir, number);
+    }
+    rc = end_file(j, follower, number, size, err);
+    if (rc != 0) {
+        sop_file_close(file); /* END may lead to it: it stays */
+        return rc;
+    }
+    switch_file(j, file, number, size, 0);
+    j->reserved = true;
+    if (j->next == NULL) {
+        atomic_store(&j->wants, true);
+    }
+    return 0;
+}
+
 /* Puts the record into a file of its own and goes on behind it. Under `making`. */
 static int append_own_file(struct sop_journal *j, struct sop_journal_header *h,
                            const struct sop_journal_entry *entry, struct sop_err *err)
@@ -502,13 +545,63 @@ static int append_here(struct sop_journal *j, struct sop_journal_header *h,
     return 0;
 }
 
+/* Notes how large the newest records are. A few small ones among large ones change nothing. */
+static void note_bulk(struct sop_journal *j, uint64_t total)
+{
+    if (total < BULK_BYTES) {
+        j->bulk -= j->bulk > 0;
+    } else {
+        j->bulk = j->bulk + BULK_STEP < BULK_MOST ? j->bulk + BULK_STEP : BULK_MOST;
+    }
+}
+
+/* Size of a reserved file for this record and those that may follow; 0: it wants none. */
+static uint64_t reserved_size(const struct sop_journal *j, uint64_t total)
+{
+    uint64_t size = sop_journal_block_border(total) * BULK_RECORDS + RESERVE;
+    bool wants = total >= BULK_BYTES && j->bulk >= BULK_ENOUGH;
+    size = size > j->file_bytes_max ? j->file_bytes_max : size;
+    return wants && sop_journal_block_border(total) + RESERVE <= size ? size : 0;
+}
+
+/* Is this the kind of file that the newest records should be in? */
+static bool suits(const struct sop_journal *j, const struct sop_journal_entry *entry,
+                  uint64_t total)
+{
+    return entry->last || (j->reserved ? j->bulk > 0 : reserved_size(j, total) == 0);
+}
+
+/* Goes on in another file. *own: the record has been written into it. Under `making`. */
+static int go_on_somewhere(struct sop_journal *j, struct sop_journal_header *h,
+                           const struct sop_journal_entry *entry, bool *own,
+                           struct sop_err *err)
+{
+    uint64_t total = sop_journal_record_bytes(h->payload_bytes);
+    uint64_t reserved = reserved_size(j, total);
+    *own = false;
+    if (reserved > 0) {
+        struct sop_err why;
+        int rc = go_on_reserved(j, h, reserved, &why);
+        if (rc == 0 || atomic_load(&j->broken)) {
+            *(err != NULL ? err : &why) = why;
+            return rc;
+        }
+    }
+    uint64_t next_size = j->next != NULL ? j->next_size : j->normal_size * 2;
+    next_size = next_size > j->file_bytes_max ? j->file_bytes_max : next_size;
+    *own = total + RESERVE > next_size / 2;
+    return *own ? append_own_file(j, h, entry, err) : go_on(j, h, err);
+}
+
 /* Finds room for the record and writes it. */
 static int append_somewhere(struct sop_journal *j, struct sop_journal_header *h,
                             const struct sop_journal_entry *entry, struct sop_err *err)
 {
     uint64_t total = sop_journal_record_bytes(h->payload_bytes);
     uint64_t reserve = entry->last ? 0 : RESERVE;
-    if (sop_journal_block_border(next_at(j) + total) + reserve <= j->size) {
+    note_bulk(j, total);
+    if (suits(j, entry, total) &&
+        sop_journal_block_border(next_at(j) + total) + reserve <= j->size) {
         return append_here(j, h, entry, err);
     }
     if (atomic_load(&j->ended_count) - atomic_load(&j->settled_count) == ENDED_MAX) {
@@ -517,15 +610,11 @@ static int append_somewhere(struct sop_journal *j, struct sop_journal_header *h,
             return settled;
         }
     }
+    bool own = false;
     sop_mutex_lock(&j->making);
-    uint64_t next_size = j->next != NULL ? j->next_size : j->normal_size * 2;
-    if (next_size > j->file_bytes_max) {
-        next_size = j->file_bytes_max;
-    }
     int rc = reserve_files(j, err);
-    bool own = total + RESERVE > next_size / 2;
     if (rc == 0) {
-        rc = own ? append_own_file(j, h, entry, err) : go_on(j, h, err);
+        rc = go_on_somewhere(j, h, entry, &own, err);
     }
     sop_mutex_unlock(&j->making);
     if (rc != 0 || own) {

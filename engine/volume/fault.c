@@ -133,6 +133,19 @@ static int fault_file_write(struct sop_file *f, uint64_t offset, const void *fro
     return struck(sys, "write", err);
 }
 
+static int fault_file_reserve(struct sop_file *f, uint64_t bytes, struct sop_err *err)
+{
+    bool half;
+    int sys = strike(f->volume, SOP_FAULT_WRITE, &half);
+    if (sys == 0) {
+        return sop_file_reserve(wrapped_file(f), bytes, err);
+    }
+    if (half) {
+        (void)sop_file_reserve(wrapped_file(f), bytes / 2, NULL);
+    }
+    return struck(sys, "reserve", err);
+}
+
 static int fault_file_sync(struct sop_file *f, struct sop_err *err)
 {
     int sys = strike(f->volume, SOP_FAULT_SYNC, NULL);
@@ -230,6 +243,7 @@ static const struct sop_volume_ops fault_ops = {
     .file_close = fault_file_close,
     .file_read = fault_file_read,
     .file_write = fault_file_write,
+    .file_reserve = fault_file_reserve,
     .file_sync = fault_file_sync,
     .file_size = fault_file_size,
     .file_lock = fault_file_lock,

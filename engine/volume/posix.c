@@ -173,6 +173,22 @@ static int posix_file_write(struct sop_file *f, uint64_t offset, const void *fro
     return 0;
 }
 
+static int posix_file_reserve(struct sop_file *f, uint64_t bytes, struct sop_err *err)
+{
+    struct posix_file *file = (struct posix_file *)f;
+    int rc = 0;
+    do {
+        rc = fallocate(file->fd, 0, 0, (off_t)bytes);
+    } while (rc != 0 && errno == EINTR);
+    if (rc != 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+        return SOP_ERR(err, UNSUPPORTED, "this file system reserves no room for %s",
+                       file->path);
+    }
+    return rc == 0 ? 0
+                   : SOP_VOLUME__ERR(err, errno, "reserve %" PRIu64 " bytes for %s", bytes,
+                                     file->path);
+}
+
 static int posix_file_sync(struct sop_file *f, struct sop_err *err)
 {
     struct posix_file *file = (struct posix_file *)f;
@@ -385,6 +401,7 @@ static const struct sop_volume_ops posix_ops = {
     .file_close = posix_file_close,
     .file_read = posix_file_read,
     .file_write = posix_file_write,
+    .file_reserve = posix_file_reserve,
     .file_sync = posix_file_sync,
     .file_size = posix_file_size,
     .file_lock = posix_file_lock,

@@ -151,6 +151,23 @@ static int sim_file_write(struct sop_file *f, uint64_t offset, const void *from,
                                       offset, file->path);
 }
 
+static int sim_file_reserve(struct sop_file *f, uint64_t bytes, struct sop_err *err)
+{
+    static const uint8_t zeros[65536];
+    struct sim_file *file = (struct sim_file *)f;
+    struct sim_volume *sim = lock_sim(f->volume);
+    int sys = 0;
+    for (uint64_t at = 0; at < bytes && sys == 0; at += sizeof zeros) {
+        uint64_t left = bytes - at;
+        size_t len = left < sizeof zeros ? (size_t)left : sizeof zeros;
+        sys = sop_sim__write(sim, file->inode, at, zeros, len);
+    }
+    unlock_sim(sim);
+    return sys == 0 ? 0
+                    : SOP_VOLUME__ERR(err, sys, "reserve %" PRIu64 " bytes for %s", bytes,
+                                      file->path);
+}
+
 static int sim_file_sync(struct sop_file *f, struct sop_err *err)
 {
     (void)err;
@@ -387,6 +404,7 @@ const struct sop_volume_ops sop_sim__ops = {
     .file_close = sim_file_close,
     .file_read = sim_file_read,
     .file_write = sim_file_write,
+    .file_reserve = sim_file_reserve,
     .file_sync = sim_file_sync,
     .file_size = sim_file_size,
     .file_lock = sim_file_lock,

@@ -58,6 +58,10 @@ struct sop_volume_ops {
     /* All len bytes or an error; a write may be torn by a crash at 512-byte granularity. */
     int (*file_write)(struct sop_file *f, uint64_t offset, const void *from, size_t len,
                       struct sop_err *err);
+    /* Room for bytes 0 .. `bytes` of a new, empty file: they read as zeros, and writing them
+     * cannot run out of space. UNSUPPORTED: the back end cannot. NOSPACE. After a failure part
+     * of the room may be taken. */
+    int (*file_reserve)(struct sop_file *f, uint64_t bytes, struct sop_err *err);
     /* After 0 every byte written before the call, and the file's size, survives power loss. */
     int (*file_sync)(struct sop_file *f, struct sop_err *err);
     int (*file_size)(struct sop_file *f, uint64_t *bytes, struct sop_err *err);
@@ -120,6 +124,10 @@ static inline int sop_file_write(struct sop_file *f, uint64_t offset, const void
                                  size_t len, struct sop_err *err)
 {
     return f->volume->ops->file_write(f, offset, from, len, err);
+}
+static inline int sop_file_reserve(struct sop_file *f, uint64_t bytes, struct sop_err *err)
+{
+    return f->volume->ops->file_reserve(f, bytes, err);
 }
 static inline int sop_file_sync(struct sop_file *f, struct sop_err *err)
 {

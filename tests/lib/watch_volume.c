@@ -78,6 +78,12 @@ static int watch_write(struct sop_file *f, uint64_t offset, const void *from, si
     return end(f->volume, SOP_FAULT_WRITE, sop_file_write(inner(f), offset, from, len, err));
 }
 
+static int watch_reserve(struct sop_file *f, uint64_t bytes, struct sop_err *err)
+{
+    begin(f->volume, SOP_FAULT_WRITE);
+    return end(f->volume, SOP_FAULT_WRITE, sop_file_reserve(inner(f), bytes, err));
+}
+
 static int watch_sync(struct sop_file *f, struct sop_err *err)
 {
     begin(f->volume, SOP_FAULT_SYNC);
@@ -195,6 +201,7 @@ static const struct sop_volume_ops watch_ops = {
     .file_close = watch_close,
     .file_read = watch_read,
     .file_write = watch_write,
+    .file_reserve = watch_reserve,
     .file_sync = watch_sync,
     .file_size = watch_size,
     .file_lock = watch_lock,
