@@ -31,6 +31,7 @@
 
 #define STAGE_BYTES (256u * 1024u)
 #define DIRECT_PART (64u * 1024u) /* parts this large are written from where they lie */
+#define EAGER_BYTES (4u << 20)    /* up to this size the next file is made at once */
 #define RESERVE     (2u * SOP_BLOCK_BYTES)
 #define ENDED_MAX   4u /* files that wait for their sync; one more and the append waits */
 
@@ -447,7 +448,8 @@ static int go_on(struct sop_journal *j, const struct sop_journal_header *followe
     }
     switch_file(j, j->next, j->next_number, j->next_size, 0);
     j->next = NULL;
-    atomic_store(&j->wants, false);
+    /* Half of a small file is filled sooner than the next one, twice as large, can be made. */
+    atomic_store(&j->wants, j->size < j->file_bytes_max && j->size <= EAGER_BYTES);
     return 0;
 }
 
