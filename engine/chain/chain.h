@@ -158,6 +158,8 @@ int sop_chain_trim(struct sop_chain *c, const struct sop_chain_point *older,
 int sop_chain_care(struct sop_chain *c, struct sop_lsn oldest_pin,
                    struct sop_err *err) SOP_MUST_USE;
 bool sop_chain_wants_care(const struct sop_chain *c);
+/* Care for journal files alone, if they want it: for whoever works for long. Any thread. */
+int sop_chain_prepare(struct sop_chain *c, struct sop_err *err) SOP_MUST_USE;
 
 /* What checkpoint triggers count: journal bytes and slots since `since`, members gone. */
 struct sop_chain_load {

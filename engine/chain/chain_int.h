@@ -99,7 +99,8 @@ struct sop_chain {
     uint64_t dir_slots;
     bool observer;
     bool ignore_os_lock;
-    pid_t pid; /* process that opened it */
+    pid_t pid;      /* process that opened it */
+    uint64_t forks; /* sop_forks() then */
     char host[SOP_HOST_BYTES_MAX + 1];
     bool in_table;
     uint8_t identity[16]; /* of the volume */

@@ -108,6 +108,7 @@ static int chain_new(struct sop_chain **out, const struct sop_chain_options *o,
     c->journal_bytes_min = o->journal_bytes_min;
     c->journal_bytes_max = o->journal_bytes_max;
     c->pid = getpid();
+    c->forks = sop_forks();
     (void)snprintf(c->host, sizeof c->host, "%s", o->host != NULL ? o->host : "");
     sop_mutex_init(&c->mutex, SOP_RANK_CHAIN);
     *out = c;

@@ -84,6 +84,14 @@ bool sop_chain_wants_care(const struct sop_chain *c)
            sop_journal_wants_prepare(c->journal);
 }
 
+int sop_chain_prepare(struct sop_chain *c, struct sop_err *err)
+{
+    int rc = sop_chain__usable(c, err);
+    return rc == 0 && sop_journal_wants_prepare(c->journal)
+               ? sop_journal_prepare(c->journal, err)
+               : rc;
+}
+
 int sop_chain_care(struct sop_chain *c, struct sop_lsn oldest_pin, struct sop_err *err)
 {
     int rc = sop_chain__usable(c, err);

@@ -13,11 +13,9 @@
 
 #include "engine/base/codec.h"
 
-#include <unistd.h>
-
 int sop_chain__usable(struct sop_chain *c, struct sop_err *err)
 {
-    if (c->pid != getpid()) {
+    if (c->forks != sop_forks()) { /* no call of the system: asked with each record */
         return SOP_ERR(err, FORKED, "opened by process %lld", (long long)c->pid);
     }
     if (c->observer) {

@@ -31,6 +31,7 @@
 
 #define STAGE_BYTES (256u * 1024u)
 #define DIRECT_PART (64u * 1024u) /* parts this large are written from where they lie */
+#define EAGER_BYTES (4u << 20)    /* up to this size the next file is made at once */
 #define RESERVE     (2u * SOP_BLOCK_BYTES)
 /* Large records in a row go into a file with reserved room, of a size for some of them. */
 #define BULK_BYTES   (256u * 1024u)
@@ -456,7 +457,8 @@ static int go_on(struct sop_journal *j, const struct sop_journal_header *followe
     }
     switch_file(j, j->next, j->next_number, j->next_size, 0);
     j->next = NULL;
-    atomic_store(&j->wants, false);
+    /* Half of a small file is filled sooner than the next one, twice as large, can be made. */
+    atomic_store(&j->wants, j->size < j->file_bytes_max && j->size <= EAGER_BYTES);
     return 0;
 }
 

@@ -453,6 +453,10 @@ static int fold_all(struct sop_engine *e, struct capture *c, struct sop_err *err
         if (i % 64 == 63) {
             sop_cache_trim(&e->cache);
             sop_epoch_reclaim(&e->epochs);
+            /* Commits must not wait for a file because upkeep is busy here. If it cannot be
+             * made, the commit that needs it says so. */
+            int ahead = sop_chain_prepare(e->chain, NULL);
+            (void)ahead;
         }
     }
     return rc;
