@@ -66,6 +66,8 @@ struct sop_item sop_sheet_item(const struct sop_sheet *s, uint32_t i);
 /* First index whose key is >= key (lower bound), in 0..count; *exact = equal key found. */
 uint32_t sop_sheet_seek(const struct sop_sheet *s, const struct sop_order *order,
                         struct sop_slice key, bool *exact);
+/* Fetches the lines that the first step of such a search looks at; any key. */
+void sop_sheet_fetch_ahead(const struct sop_sheet *s, struct sop_slice key);
 /* Compares item i's key with key, in the store's order. */
 int sop_sheet_cmp(const struct sop_sheet *s, const struct sop_order *order, uint32_t i,
                   struct sop_slice key);
