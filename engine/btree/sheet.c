@@ -410,6 +410,46 @@ static uint32_t heads_below(const uint64_t *heads, uint32_t count, uint64_t head
     return (uint32_t)(at - heads) + (*at < head);
 }
 
+#define FETCH_BYTES 1024u /* of a sheet with few items; a run mostly has no more */
+
+/* The first of the items among which a head is to be expected. */
+static inline uint32_t window_low(const struct sop_sheet *s, uint64_t head)
+{
+    double expected = (double)(head - s->head_first) * s->head_rate;
+    uint32_t guess = expected < (double)s->count ? (uint32_t)expected : s->count;
+    uint32_t low = guess > GUESS_WINDOW / 2 ? guess - GUESS_WINDOW / 2 : 0;
+    return low > s->count - GUESS_WINDOW ? s->count - GUESS_WINDOW : low;
+}
+
+static inline void fetch_items(const struct sop_sheet *s, uint32_t low, uint32_t high)
+{
+    for (uint32_t i = low; i < high; i += CACHE_LINE_BYTES / sizeof *s->heads) {
+        __builtin_prefetch(s->heads + i);
+    }
+    for (uint32_t i = low; i < high; i += CACHE_LINE_BYTES / sizeof *s->offsets) {
+        __builtin_prefetch(s->offsets + i);
+    }
+}
+
+void sop_sheet_fetch_ahead(const struct sop_sheet *s, struct sop_slice key)
+{
+    size_t prefix = s->prefix.len;
+    if (s->count <= GUESS_WINDOW) {
+        uint32_t most = s->bytes < FETCH_BYTES ? s->bytes : FETCH_BYTES;
+        for (uint32_t at = 0; at < most; at += CACHE_LINE_BYTES) {
+            __builtin_prefetch(s->image + at);
+        }
+        return;
+    }
+    __builtin_prefetch(s->prefix.data);
+    if (s->head_rate == 0 || key.len <= prefix) {
+        return; /* a search by halves: each look tells where the next one is */
+    }
+    uint64_t head = sop_sheet__head(key.data + prefix, key.len - prefix);
+    uint32_t low = head > s->head_first ? window_low(s, head) : 0;
+    fetch_items(s, low, low + GUESS_WINDOW);
+}
+
 /* The same for all heads of a sheet. Where heads are spread evenly (random keys are), one look
  * at the place to be expected, all its cache lines fetched at once, saves the search over the
  * whole sheet, in which each step waits for memory. Where they are not, the look halves the
@@ -420,17 +460,9 @@ static uint32_t sheet_below(const struct sop_sheet *s, uint64_t head)
     if (s->head_rate == 0 || head <= s->head_first) {
         return s->head_rate == 0 ? heads_below(s->heads, count, head) : 0;
     }
-    double expected = (double)(head - s->head_first) * s->head_rate;
-    uint32_t guess = expected < (double)count ? (uint32_t)expected : count;
-    uint32_t low = guess > GUESS_WINDOW / 2 ? guess - GUESS_WINDOW / 2 : 0;
-    low = low > count - GUESS_WINDOW ? count - GUESS_WINDOW : low;
+    uint32_t low = window_low(s, head);
     uint32_t high = low + GUESS_WINDOW;
-    for (uint32_t i = low; i < high; i += CACHE_LINE_BYTES / sizeof *s->heads) {
-        __builtin_prefetch(s->heads + i);
-    }
-    for (uint32_t i = low; i < high; i += CACHE_LINE_BYTES / sizeof *s->offsets) {
-        __builtin_prefetch(s->offsets + i);
-    }
+    fetch_items(s, low, high);
     if (low > 0 && s->heads[low - 1] >= head) {
         return heads_below(s->heads, low, head);
     }

@@ -69,6 +69,8 @@ uint32_t sop_sheet_seek(const struct sop_sheet *s, const struct sop_order *order
 /* The same; looks first behind `near`, where an earlier search ended (any number). */
 uint32_t sop_sheet_seek_near(const struct sop_sheet *s, const struct sop_order *order,
                              struct sop_slice key, uint32_t near, bool *exact);
+/* Fetches the lines that the first step of such a search looks at; any key. */
+void sop_sheet_fetch_ahead(const struct sop_sheet *s, struct sop_slice key);
 /* Compares item i's key with key, in the store's order. */
 int sop_sheet_cmp(const struct sop_sheet *s, const struct sop_order *order, uint32_t i,
                   struct sop_slice key);

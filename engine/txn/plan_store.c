@@ -177,9 +177,65 @@ static int set_ops(struct sop_plan *p, struct sop_pend *d, const struct sop_op *
     return 0;
 }
 
-/* The leaf for a cell: of the tree at the head, or the root that this batch creates. */
-static struct sop_pend *leaf_for(struct sop_plan *p, struct sop_tree *tree,
-                                 struct sop_slice key, struct sop_err *err)
+/* Leaves that are fetched ahead, in the order of the keys; a batch with few changes a leaf waits
+ * for memory more than anything. */
+struct ahead {
+    struct sop_version *leaves[SOP_FETCH_MOST];
+    size_t at, count;
+    size_t cells_seen, leaves_seen; /* so far */
+};
+
+#define CELLS_A_LEAF_MOST 32 /* with more of them the waits for the leaf do not count */
+
+/* Looks for the leaves of the cells from the cursor's on. */
+static void fetch_ahead(struct sop_plan *p, struct sop_tree *tree, struct ahead *a,
+                        const struct sop_wset_cursor *from)
+{
+    size_t step = a->leaves_seen == 0 ? 1 : a->cells_seen / a->leaves_seen;
+    step = step > 0 ? step : 1;
+    a->at = 0;
+    a->count = 0;
+    if (step > CELLS_A_LEAF_MOST) {
+        return;
+    }
+    struct sop_slice keys[SOP_FETCH_MOST];
+    struct sop_wset_cursor c = *from;
+    size_t count = 0;
+    while (c.cell != NULL && count < SOP_FETCH_MOST) {
+        keys[count++] = c.cell->key;
+        for (size_t i = 0; i < step && c.cell != NULL; i++) {
+            (void)sop_wset_next(&c);
+        }
+    }
+    if (count > 1) { /* one alone has nobody to wait with */
+        sop_tree_fetch_ahead(&p->engine->pages, tree, p->base, keys, count, a->leaves);
+        a->count = count;
+    }
+}
+
+/* The leaf of the cursor's cell if it was fetched ahead, else NULL. */
+static struct sop_version *leaf_ahead(struct sop_plan *p, struct sop_tree *tree,
+                                      struct ahead *a, const struct sop_wset_cursor *cursor)
+{
+    if (a->at == a->count) {
+        fetch_ahead(p, tree, a, cursor);
+    }
+    struct sop_slice key = cursor->cell->key;
+    for (; a->at < a->count; a->at++) {
+        struct sop_version *v = a->leaves[a->at];
+        if (v != NULL && (!v->has_high || sop_order_cmp(&tree->order, key, v->high) < 0)) {
+            bool inside =
+                v->low.len == 0 || sop_order_cmp(&tree->order, key, v->low) >= 0;
+            return inside ? v : NULL;
+        }
+    }
+    return NULL;
+}
+
+/* The leaf for the cursor's cell: of the tree at the head, or the root that this batch creates.
+ */
+static struct sop_pend *leaf_for(struct sop_plan *p, struct sop_tree *tree, struct ahead *a,
+                                 const struct sop_wset_cursor *cursor, struct sop_err *err)
 {
     if (tree->created == SOP_NEVER) {
         for (struct sop_pend *d = p->first; d != NULL; d = d->next) {
@@ -189,9 +245,9 @@ static struct sop_pend *leaf_for(struct sop_plan *p, struct sop_tree *tree,
         }
         SOP_UNREACHABLE("a created store has a root in the plan");
     }
-    struct sop_version *leaf = NULL;
-    if (sop_tree_descend(&p->engine->pages, tree, p->base, SOP_WAY_KEY, key, 0, &leaf, NULL,
-                         err) != 0) {
+    struct sop_version *leaf = leaf_ahead(p, tree, a, cursor);
+    if (leaf == NULL && sop_tree_descend(&p->engine->pages, tree, p->base, SOP_WAY_KEY,
+                                         cursor->cell->key, 0, &leaf, NULL, err) != 0) {
         return NULL;
     }
     return sop_plan__pend(p, tree, leaf->page, err);
@@ -243,6 +299,8 @@ static int group_leaves(struct sop_plan *p, struct sop_tree *tree, const struct 
         return SOP_ERR(err, NOMEM, "plan %zu operations", most);
     }
     struct sop_plan_count *count = NULL;
+    struct ahead ahead;
+    memset(&ahead, 0, sizeof ahead);
     int rc = 0;
     struct sop_wset_cursor cursor;
     sop_wset_cursor_init(&cursor, wset);
@@ -252,7 +310,7 @@ static int group_leaves(struct sop_plan *p, struct sop_tree *tree, const struct 
             (void)sop_wset_next(&cursor);
             continue;
         }
-        struct sop_pend *d = leaf_for(p, tree, cursor.cell->key, err);
+        struct sop_pend *d = leaf_for(p, tree, &ahead, &cursor, err);
         if (d == NULL) {
             return code_of(err);
         }
@@ -260,6 +318,8 @@ static int group_leaves(struct sop_plan *p, struct sop_tree *tree, const struct 
         int64_t before = d->items;
         rc = add_cells(p, d, &cursor, err);
         ops += d->ops_count;
+        ahead.cells_seen += d->ops_count;
+        ahead.leaves_seen++;
         if (rc == 0) {
             rc = count_of(p, tree, &count, err);
         }

@@ -272,6 +272,48 @@ int sop_tree_find(struct sop_pages *p, struct sop_tree *t, uint64_t moment,
     return sop_version_find(v, &t->order, key, found, item, err);
 }
 
+/* The id of the leaf that covers the key, if all above it is in memory; else 0. */
+static uint64_t leaf_near(struct sop_pages *p, struct sop_tree *t, uint64_t moment,
+                          struct sop_slice key)
+{
+    uint64_t page = t->root;
+    for (int depth = 0; depth < SOP_LEVELS_MAX; depth++) {
+        const struct sop_version *v = sop_pages_near(p, page, moment);
+        if (v == NULL || v->level == 0) {
+            return v != NULL ? page : 0;
+        }
+        const struct sop_sheet *s = sop_version_near(v);
+        bool none = true;
+        if (s == NULL ||
+            child_in_sheet(s, &t->order, SOP_WAY_KEY, key, &page, &none, NULL) != 0 || none) {
+            return 0;
+        }
+        if (v->level == 1) {
+            return page;
+        }
+    }
+    return 0;
+}
+
+void sop_tree_fetch_ahead(struct sop_pages *p, struct sop_tree *t, uint64_t moment,
+                          const struct sop_slice *keys, size_t count,
+                          struct sop_version **leaves)
+{
+    uint64_t pages[SOP_FETCH_MOST];
+    for (size_t at = 0; at < count; at += SOP_FETCH_MOST) {
+        size_t n = count - at < SOP_FETCH_MOST ? count - at : SOP_FETCH_MOST;
+        for (size_t i = 0; i < n; i++) {
+            pages[i] = leaf_near(p, t, moment, keys[at + i]);
+        }
+        sop_pages_fetch_ahead(p, moment, pages, keys + at, n, leaves + at);
+        for (size_t i = at; i < at + n; i++) {
+            if (leaves[i] != NULL && leaves[i]->level != 0) {
+                leaves[i] = NULL; /* damage: the plain way finds it and says so */
+            }
+        }
+    }
+}
+
 /* ---- ranks ---------------------------------------------------------------------------------
  */
 

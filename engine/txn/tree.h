@@ -62,6 +62,14 @@ int sop_tree_descend(struct sop_pages *p, struct sop_tree *t, uint64_t moment, e
 int sop_tree_find(struct sop_pages *p, struct sop_tree *t, uint64_t moment,
                   struct sop_slice key, bool *found, struct sop_item *item,
                   struct sop_version **leaf, struct sop_err *err) SOP_MUST_USE;
+/* For look-ups of several keys: goes down the tree for all of them and brings what searches in
+ * the leaves will touch towards the processor, so that they wait for memory together and not one
+ * after the other. leaves[i] = the leaf that covers keys[i], NULL where something is not in
+ * memory: sop_tree_descend gives that one, or the error. Any count and order of keys; ascending
+ * ones share more. Reads no volume, cannot fail. Inside an epoch, with the moment pinned. */
+void sop_tree_fetch_ahead(struct sop_pages *p, struct sop_tree *t, uint64_t moment,
+                          const struct sop_slice *keys, size_t count,
+                          struct sop_version **leaves);
 /* Rank: how many items are < key at the moment; and the reverse: the leaf that holds the item
  * with that rank, with the rank of its first item. Cost: one visit per leaf to the left, none
  * of which is read. */
