@@ -653,15 +653,13 @@ static void stats_of_state(struct sop_engine *e, struct sop_db_stats *s)
     sop_mutex_unlock(&e->pages.history);
     s->pages = atomic_load(&e->next_page) - 1;
     sop_mutex_lock(&e->trees_mutex);
-    for (size_t i = 0; i < e->trees_cap; i++) {
+    for (size_t i = 0; i < e->trees_count; i++) {
         struct sop_tree *t = e->trees[i];
-        if (t != NULL) {
-            sop_mutex_lock(&t->mutex);
-            s->pages -= t->free_count;
-            sop_mutex_unlock(&t->mutex);
-            s->stores += t->id != SOP_CATALOG_STORE && atomic_load(&t->created) != SOP_NEVER &&
-                         atomic_load(&t->dropped) == SOP_NEVER;
-        }
+        sop_mutex_lock(&t->mutex);
+        s->pages -= t->free_count;
+        sop_mutex_unlock(&t->mutex);
+        s->stores += t->id != SOP_CATALOG_STORE && atomic_load(&t->created) != SOP_NEVER &&
+                     atomic_load(&t->dropped) == SOP_NEVER;
     }
     sop_mutex_unlock(&e->trees_mutex);
 }

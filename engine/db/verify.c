@@ -168,7 +168,7 @@ int sop_verify__read_sheet(struct sop_verify *v, const struct sop_place *place,
 
 static bool exists_now(struct sop_tree *t, bool *dropping)
 {
-    if (t == NULL || atomic_load(&t->created) == SOP_NEVER) {
+    if (atomic_load(&t->created) == SOP_NEVER) {
         return false;
     }
     *dropping = t->freeing;
@@ -182,15 +182,15 @@ static int list_trees(struct sop_verify *v, struct sop_err *err)
     size_t free_count = 0;
     int rc = 0;
     sop_mutex_lock(&e->trees_mutex);
-    for (size_t i = 0; i < e->trees_cap; i++) {
-        free_count += e->trees[i] != NULL ? e->trees[i]->free_count : 0;
+    for (size_t i = 0; i < e->trees_count; i++) {
+        free_count += e->trees[i]->free_count;
     }
-    v->trees = sop_calloc(e->trees_cap + 1, sizeof *v->trees);
+    v->trees = sop_calloc(e->trees_count + 1, sizeof *v->trees);
     v->free_pages = sop_calloc(free_count + 1, sizeof *v->free_pages);
     if (v->trees == NULL || v->free_pages == NULL) {
         rc = SOP_ERR(err, NOMEM, "list the stores");
     }
-    for (size_t i = 0; i < e->trees_cap && rc == 0; i++) {
+    for (size_t i = 0; i < e->trees_count && rc == 0; i++) {
         struct sop_tree *t = e->trees[i];
         bool dropping = false;
         if (!exists_now(t, &dropping)) {

@@ -58,10 +58,42 @@ int sop_engine_append_failed(struct sop_engine *e, int rc, struct sop_err *err)
 /* ---- trees and ids -------------------------------------------------------------------------
  */
 
+/* How many trees have a smaller id. Trees lock held. */
+static size_t trees_below(const struct sop_engine *e, uint64_t store)
+{
+    size_t low = 0;
+    size_t high = e->trees_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (e->trees[middle]->id < store) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static struct sop_tree *tree_at(const struct sop_engine *e, size_t i, uint64_t store)
+{
+    return i < e->trees_count && e->trees[i]->id == store ? e->trees[i] : NULL;
+}
+
 struct sop_tree *sop_engine_tree(struct sop_engine *e, uint64_t store)
 {
     sop_mutex_lock(&e->trees_mutex);
-    struct sop_tree *t = store < e->trees_cap ? e->trees[store] : NULL;
+    struct sop_tree *t = tree_at(e, trees_below(e, store), store);
+    sop_mutex_unlock(&e->trees_mutex);
+    return t;
+}
+
+struct sop_tree *sop_engine_shown_tree(struct sop_engine *e, uint64_t store)
+{
+    sop_mutex_lock(&e->trees_mutex);
+    struct sop_tree *t = tree_at(e, trees_below(e, store), store);
+    if (t != NULL && atomic_load(&t->created) == SOP_NEVER) {
+        t = NULL;
+    }
     sop_mutex_unlock(&e->trees_mutex);
     return t;
 }
@@ -70,27 +102,49 @@ int sop_engine_add_tree(struct sop_engine *e, struct sop_tree *t, struct sop_err
 {
     int rc = 0;
     sop_mutex_lock(&e->trees_mutex);
-    if (t->id >= e->trees_cap) {
-        size_t cap = e->trees_cap == 0 ? 64 : e->trees_cap;
-        while (cap <= t->id && cap < SIZE_MAX / 32) {
-            cap *= 2;
-        }
-        struct sop_tree **trees =
-            cap > t->id ? sop_realloc(e->trees, cap * sizeof(struct sop_tree *)) : NULL;
+    if (e->trees_count == e->trees_cap) {
+        size_t cap = e->trees_cap == 0 ? 64 : e->trees_cap * 2;
+        struct sop_tree **trees = sop_realloc(e->trees, cap * sizeof(struct sop_tree *));
         if (trees == NULL) {
             rc = SOP_ERR(err, NOMEM, "keep store %" PRIu64, t->id);
         } else {
-            memset(trees + e->trees_cap, 0, (cap - e->trees_cap) * sizeof(struct sop_tree *));
             e->trees = trees;
             e->trees_cap = cap;
         }
     }
     if (rc == 0) {
-        SOP_ASSERT(e->trees[t->id] == NULL);
-        e->trees[t->id] = t;
+        size_t i = trees_below(e, t->id); /* nearly always the end: ids grow */
+        SOP_ASSERT(tree_at(e, i, t->id) == NULL);
+        memmove(&e->trees[i + 1], &e->trees[i],
+                (e->trees_count - i) * sizeof(struct sop_tree *));
+        e->trees[i] = t;
+        e->trees_count++;
     }
     sop_mutex_unlock(&e->trees_mutex);
     return rc;
+}
+
+void sop_engine_forget_tree(struct sop_engine *e, struct sop_tree *t)
+{
+    SOP_ASSERT(atomic_load(&t->created) == SOP_NEVER);
+    sop_mutex_lock(&e->trees_mutex);
+    size_t i = trees_below(e, t->id);
+    SOP_ASSERT(tree_at(e, i, t->id) == t);
+    e->trees_count--;
+    memmove(&e->trees[i], &e->trees[i + 1], (e->trees_count - i) * sizeof(struct sop_tree *));
+    sop_mutex_unlock(&e->trees_mutex);
+    sop_tree_free(t);
+}
+
+struct sop_tree *sop_engine__next_dropped(struct sop_engine *e, uint64_t after)
+{
+    struct sop_tree *found = NULL;
+    sop_mutex_lock(&e->trees_mutex);
+    for (size_t i = trees_below(e, after + 1); i < e->trees_count && found == NULL; i++) {
+        found = e->trees[i]->freeing ? e->trees[i] : NULL;
+    }
+    sop_mutex_unlock(&e->trees_mutex);
+    return found;
 }
 
 uint64_t sop_engine_new_store_id(struct sop_engine *e)
@@ -162,10 +216,8 @@ static void engine_free(struct sop_engine *e)
     sop_files_fini(&e->files);
     sop_packs_close(&e->packs);
     sop_packs_close(&e->reader);
-    for (size_t i = 0; i < e->trees_cap; i++) {
-        if (e->trees[i] != NULL) {
-            sop_tree_free(e->trees[i]);
-        }
+    for (size_t i = 0; i < e->trees_count; i++) {
+        sop_tree_free(e->trees[i]);
     }
     sop_free(e->trees);
     sop_free(e->dirty);

@@ -54,8 +54,8 @@ struct sop_engine {
     struct sop_chain *chain;
 
     struct sop_mutex trees_mutex;
-    struct sop_tree **trees; /* by store id */
-    size_t trees_cap;
+    struct sop_tree **trees; /* ascending by store id */
+    size_t trees_count, trees_cap;
     _Atomic uint64_t next_page, next_store, next_item;
 
     struct sop_mutex commit; /* held by the leader, and where history must stand still */
@@ -113,9 +113,17 @@ int sop_engine_fatal(struct sop_engine *e, int rc, struct sop_err *err);
  * and the database goes on; anything else is fatal. Gives the code. */
 int sop_engine_append_failed(struct sop_engine *e, int rc, struct sop_err *err);
 
-struct sop_tree *sop_engine_tree(struct sop_engine *e, uint64_t store); /* NULL: unknown */
+/* NULL: unknown. What a transaction is creating is found, too: only that transaction, and replay,
+ * may know its id. */
+struct sop_tree *sop_engine_tree(struct sop_engine *e, uint64_t store);
+/* For whoever has the id from elsewhere: NULL for what was never committed, and may be freed by
+ * its transaction at any time. */
+struct sop_tree *sop_engine_shown_tree(struct sop_engine *e, uint64_t store);
 int sop_engine_add_tree(struct sop_engine *e, struct sop_tree *t,
                         struct sop_err *err) SOP_MUST_USE;
+/* Takes a tree that was never committed out of the table and frees it. Its id is not used
+ * again. By the thread of the transaction that made it. */
+void sop_engine_forget_tree(struct sop_engine *e, struct sop_tree *t);
 uint64_t sop_engine_new_store_id(struct sop_engine *e);
 uint64_t sop_engine_new_page_id(struct sop_engine *e);
 uint64_t sop_engine_new_item_number(struct sop_engine *e); /* counts since open, from 1 */
@@ -150,6 +158,8 @@ int sop_engine__sweep_checkpoints(struct sop_engine *e, struct sop_err *err) SOP
 int sop_engine__free_dropped(struct sop_engine *e, bool locked,
                              struct sop_err *err) SOP_MUST_USE;
 bool sop_engine__any_dropped(struct sop_engine *e); /* commit lock */
+/* The first removed store with a greater id whose pages are not all freed; NULL: none. */
+struct sop_tree *sop_engine__next_dropped(struct sop_engine *e, uint64_t after);
 /* What all files of the database take on the volume now. Any thread. */
 int sop_engine_volume_bytes(struct sop_engine *e, uint64_t *bytes,
                             struct sop_err *err) SOP_MUST_USE;

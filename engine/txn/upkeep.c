@@ -542,31 +542,16 @@ static int free_store(struct sop_engine *e, struct sop_tree *t, bool locked,
     return rc != 0 ? sop_err_wrap(err, rc, "free removed store %" PRIu64, t->id) : 0;
 }
 
-/* The first removed store with an id >= *at whose pages are not all freed; NULL: none. */
-static struct sop_tree *next_dropped(struct sop_engine *e, size_t *at)
-{
-    struct sop_tree *found = NULL;
-    sop_mutex_lock(&e->trees_mutex);
-    for (; *at < e->trees_cap && found == NULL; (*at)++) {
-        struct sop_tree *t = e->trees[*at];
-        found = t != NULL && t->freeing ? t : NULL;
-    }
-    sop_mutex_unlock(&e->trees_mutex);
-    return found;
-}
-
 bool sop_engine__any_dropped(struct sop_engine *e)
 {
-    size_t at = 0;
-    return next_dropped(e, &at) != NULL;
+    return sop_engine__next_dropped(e, 0) != NULL;
 }
 
 int sop_engine__free_dropped(struct sop_engine *e, bool locked, struct sop_err *err)
 {
-    size_t at = 0;
     int rc = 0;
-    for (struct sop_tree *t = next_dropped(e, &at); t != NULL && rc == 0;
-         t = next_dropped(e, &at)) {
+    for (struct sop_tree *t = sop_engine__next_dropped(e, 0); t != NULL && rc == 0;
+         t = sop_engine__next_dropped(e, t->id)) {
         rc = free_store(e, t, locked, err);
     }
     return rc;
