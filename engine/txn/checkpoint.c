@@ -67,8 +67,8 @@ static int capture_trees(struct sop_engine *e, uint64_t moment, struct sop_manif
     }
     for (size_t i = 0; i < e->trees_count; i++) {
         struct sop_tree *t = e->trees[i];
-        bool exists = atomic_load(&t->created) != SOP_NEVER &&
-                      atomic_load(&t->dropped) == SOP_NEVER;
+        bool exists =
+            atomic_load(&t->created) != SOP_NEVER && atomic_load(&t->dropped) == SOP_NEVER;
         if (!exists) {
             continue;
         }
@@ -597,6 +597,7 @@ static void install(struct sop_engine *e, struct capture *c)
     e->kept[1] = e->kept[0];
     e->kept[0] = (struct sop_kept){.manifest = c->manifest, .used = true};
     memset(&c->manifest, 0, sizeof c->manifest);
+    e->passed_count = 0; /* the new one and the one that served are kept */
     atomic_fetch_add(&e->checkpoints, 1);
 }
 

@@ -6,6 +6,7 @@
 
 #include "engine/base/codec.h"
 #include "engine/base/limits.h"
+#include "engine/txn/format.h"
 #include "engine/txn/plan.h"
 
 #define OPEN_TRIES_MAX           8
@@ -451,6 +452,24 @@ static int replay_batch(struct sop_engine *e, struct sop_lsn lsn, struct sop_sli
     return rc;
 }
 
+/* History says that this checkpoint was complete. */
+static void note_official(struct sop_engine *e, struct sop_slice payload)
+{
+    if (payload.len != SOP_CHECKPOINT_PAYLOAD_BYTES) {
+        return;
+    }
+    struct sop_manifest_name *name = &e->official;
+    name->lsn.slot = sop_get_u64(payload.data);
+    name->lsn.record = sop_get_u64(payload.data + 8);
+    name->member = sop_get_u64(payload.data + 16);
+    for (size_t i = 0; i < e->passed_count; i++) {
+        struct sop_passed_over *x = &e->passed[i];
+        if (sop_lsn_cmp(x->lsn, name->lsn) == 0 && x->member == name->member) {
+            x->official = true;
+        }
+    }
+}
+
 static int apply(void *arg, struct sop_lsn lsn, enum sop_record_kind kind, uint64_t member,
                  uint64_t batch, struct sop_slice payload, struct sop_err *err)
 {
@@ -465,6 +484,9 @@ static int apply(void *arg, struct sop_lsn lsn, enum sop_record_kind kind, uint6
         }
         e->open_records++;
         return 0;
+    }
+    if (kind == SOP_RECORD_CHECKPOINT) {
+        note_official(e, payload);
     }
     if (sop_lsn_cmp(e->pages.head, lsn) < 0) { /* one slot may say several things of members */
         sop_pages_publish(&e->pages, NULL, 0, atomic_load(&e->pages.moment) + 1, lsn);
@@ -519,22 +541,51 @@ static int follow_chain(struct sop_engine *e, const struct sop_manifest *m, stru
     return rc;
 }
 
-/* Keeps the manifest that was opened and the next older one that can be read. */
+static void pass_over(struct sop_passed_over *list, size_t *count,
+                      const struct sop_manifest_name *name, bool official,
+                      const struct sop_err *why)
+{
+    if (*count < SOP_PASSED_OVER_MAX) {
+        list[(*count)++] = (struct sop_passed_over){
+            .lsn = name->lsn, .member = name->member, .official = official, .why = *why};
+    }
+}
+
+/* Keeps the manifest that was opened and the next older one that can be read. If there are
+ * older ones and none can be read, the one to be kept is damaged. */
 static void keep_manifests(struct sop_engine *e, struct sop_manifest *take_newest,
                            const struct sop_manifest_name *names, size_t count)
 {
+    size_t first = e->passed_count;
     e->kept[0] = (struct sop_kept){.manifest = *take_newest, .used = true};
     memset(take_newest, 0, sizeof *take_newest);
     for (size_t i = 0; i < count && !e->kept[1].used; i++) {
-        if (sop_lsn_cmp(names[i].lsn, e->kept[0].manifest.point.lsn) < 0) {
-            struct sop_manifest older;
-            memset(&older, 0, sizeof older);
-            if (sop_manifest_read(e->volume, names[i].lsn, names[i].member, &older, NULL) ==
-                0) {
-                e->kept[1] = (struct sop_kept){.manifest = older, .used = true};
-            }
+        struct sop_manifest older;
+        struct sop_err why = {0};
+        if (sop_lsn_cmp(names[i].lsn, e->kept[0].manifest.point.lsn) >= 0) {
+            continue;
+        }
+        int rc = sop_manifest_read(e->volume, names[i].lsn, names[i].member, &older, &why);
+        if (rc == 0) {
+            e->kept[1] = (struct sop_kept){.manifest = older, .used = true};
+        } else if (rc != SOP_ERR_NOT_FOUND) { /* swept meanwhile */
+            pass_over(e->passed, &e->passed_count, &names[i], false, &why);
         }
     }
+    if (!e->kept[1].used && first < e->passed_count) {
+        e->passed[first].official = true;
+    }
+}
+
+/* What an attempt left is removed, durably, before the next checkpoint is written: so one that
+ * cannot be read and is older than one that can was complete. */
+static bool any_litter(const struct sop_engine *e)
+{
+    bool any = false;
+    for (size_t i = 0; i < e->passed_count; i++) {
+        any = any || !e->passed[i].official;
+    }
+    return any;
 }
 
 /* Has an owner written a newer checkpoint since `names` were listed (SEALED)? Then what they
@@ -563,7 +614,8 @@ struct choice {
     size_t count;
     size_t at; /* of the manifest in use; == count: the state before the first one */
     struct sop_manifest manifest;
-    struct sop_err damage; /* why a newer one could not be used */
+    struct sop_passed_over passed[SOP_PASSED_OVER_MAX]; /* newer ones that cannot be used */
+    size_t passed_count;
 };
 
 static const struct sop_manifest *chosen(const struct choice *c)
@@ -611,6 +663,8 @@ static int load_newest(struct sop_engine **out, const struct sop_engine_options 
         bool damaged = false;
         int rc = load_chosen(out, options, c, &damaged, &why);
         if (rc == 0) {
+            memcpy((*out)->passed, c->passed, sizeof c->passed);
+            (*out)->passed_count = c->passed_count;
             return 0;
         }
         if (may_be_swept(rc) &&
@@ -621,9 +675,25 @@ static int load_newest(struct sop_engine **out, const struct sop_engine_options 
             *err = why;
             return rc;
         }
-        if (c->damage.code == 0) {
-            c->damage = why;
-        }
+        pass_over(c->passed, &c->passed_count, &c->names[c->at], false, &why);
+    }
+}
+
+/* The newest checkpoint of history may be newer than all whose manifests are there. */
+static void note_missing(struct sop_engine *e, const struct choice *c)
+{
+    const struct sop_manifest_name *newest = &e->official;
+    struct sop_manifest found;
+    struct sop_err why = {0};
+    if (newest->lsn.slot == 0 ||
+        (c->count > 0 && sop_lsn_cmp(newest->lsn, c->names[0].lsn) <= 0)) {
+        return;
+    }
+    int rc = sop_manifest_read(e->volume, newest->lsn, newest->member, &found, &why);
+    if (rc == 0) {
+        sop_manifest_fini(&found); /* written since the list was made */
+    } else if (moved_on(e->volume, newest, 1, NULL) != SOP_ERR_SEALED) {
+        pass_over(e->passed, &e->passed_count, newest, true, &why);
     }
 }
 
@@ -646,17 +716,23 @@ static int open_once(struct sop_engine **out, const struct sop_engine_options *o
             rc = moved_on(options->volume, c.names, c.count, err);
         }
         bool gone = rc == SOP_ERR_SEALED || rc == SOP_ERR_DATA_LOSS;
-        if (gone && c.damage.code != 0 && c.at == c.count) {
-            rc = c.damage.code; /* history is gone: the manifest was needed */
-            *err = c.damage;
+        if (gone && c.passed_count > 0 && c.at == c.count) {
+            rc = c.passed[0].why.code; /* history is gone: the manifest was needed */
+            *err = c.passed[0].why;
         }
         if (may_be_swept(rc) &&
             moved_on(options->volume, c.names, c.count, NULL) == SOP_ERR_SEALED) {
             rc = SOP_ERR_SEALED;
         }
     }
+    if (rc == 0) {
+        note_missing(e, &c);
+    }
     if (rc == 0 && c.at < c.count) {
         keep_manifests(e, &c.manifest, c.names, c.count);
+    }
+    if (rc == 0) {
+        e->litter = any_litter(e);
     }
     sop_manifest_fini(&c.manifest);
     sop_free(c.names);
@@ -669,15 +745,23 @@ static int open_once(struct sop_engine **out, const struct sop_engine_options *o
     return rc;
 }
 
-/* Of an observer: has the owner written a newer checkpoint than the one that is followed? */
+bool sop_engine_overtaken(struct sop_engine *e)
+{
+    struct sop_manifest_name known = {0};
+    if (e->kept[0].used) {
+        known.lsn = e->kept[0].manifest.point.lsn;
+    }
+    for (size_t i = 0; i < e->passed_count; i++) {
+        if (sop_lsn_cmp(known.lsn, e->passed[i].lsn) < 0) {
+            known.lsn = e->passed[i].lsn;
+        }
+    }
+    return moved_on(e->volume, &known, 1, NULL) == SOP_ERR_SEALED;
+}
+
 static bool owner_moved_on(void *arg)
 {
-    const struct sop_engine *e = (const struct sop_engine *)arg;
-    struct sop_manifest_name ours = {0};
-    if (e->kept[0].used) {
-        ours.lsn = e->kept[0].manifest.point.lsn;
-    }
-    return moved_on(e->volume, &ours, 1, NULL) == SOP_ERR_SEALED;
+    return sop_engine_overtaken(arg);
 }
 
 int sop_engine_open(struct sop_engine **out, const struct sop_engine_options *options,

@@ -115,8 +115,8 @@ SOP_API int sop_db_compact(struct sop_db *db, struct sop_err *err) SOP_MUST_USE;
  * it gives CONFLICT: refresh and begin again. Otherwise does nothing. */
 SOP_API int sop_db_refresh(struct sop_db *db, struct sop_err *err) SOP_MUST_USE;
 
-struct sop_db_stats { /* filled by sop_db_stats(), nothing of it before */
-    size_t size;
+struct sop_db_stats {
+    size_t size;               /* sizeof(struct sop_db_stats): the caller's, before the call */
     struct sop_lsn head;       /* newest visible state */
     struct sop_lsn durable;    /* newest state that survives power loss */
     struct sop_lsn checkpoint; /* L of the newest official checkpoint */
@@ -141,8 +141,14 @@ struct sop_db_stats { /* filled by sop_db_stats(), nothing of it before */
     enum sop_durability durability;
     bool read_only;
     uint32_t registry_hash_mod;
+    uint64_t
+        checkpoints_damaged; /* that opening wanted and could not use; sop_db_verify() names
+                                them. The next checkpoint takes their place: then 0 */
 };
-/* Any thread; a consistent enough picture, not a snapshot. */
+/* What is going on: a consistent enough picture, not a snapshot. Fills the stats->size bytes
+ * that the caller's sop.h knows; later releases add fields at the end only, so that older
+ * programs go on. Any thread. INVALID: size is not set, or is of a newer sop.h than the
+ * library; nothing is filled. IO. */
 SOP_API int sop_db_stats(struct sop_db *db, struct sop_db_stats *stats,
                          struct sop_err *err) SOP_MUST_USE;
 
@@ -159,9 +165,13 @@ struct sop_verify_result {
 };
 /* Proves the database at its newest checkpoint and head: every extent, sheet and value readable
  * with good CRC, keys ordered and inside their fences, tree balanced, counts equal items, every
- * page and byte accounted for once; with `deep` every record of every pack file is read, too.
- * Journals are proved by opening: replay stops at the first record that does not check.
- * DATA_LOSS if result->errors != 0; each finding goes to report (may be NULL). BUSY: of a
+ * page and byte accounted for once. A damaged checkpoint that opening could do without counts
+ * as an error until a new one has taken its place. What history lies behind the newest
+ * checkpoint is proved by opening. With `deep` every record of every pack file is read, too,
+ * the history since the older checkpoint, and every small file; damage that nothing depends on,
+ * and that a power loss may leave as well, is a warning. *result (may be NULL) is filled. Any
+ * thread; the maintenance of the database waits meanwhile, so report and progress must not call
+ * it. DATA_LOSS if result->errors != 0; each finding goes to report (may be NULL). BUSY: of a
  * read_only database its owner has swept what was to be read; refresh it and try again. */
 SOP_API int sop_db_verify(struct sop_db *db, bool deep, sop_report_fn report,
                           sop_progress_fn progress, void *arg, struct sop_verify_result *result,

@@ -205,7 +205,7 @@ static void arm(struct world *w, bool crash)
         plan.ops = SOP_FAULT_BIT(SOP_FAULT_WRITE) | SOP_FAULT_BIT(SOP_FAULT_SYNC);
     }
     if (!crash && model_chance(&w->rng, 100)) { /* the volume runs full */
-        struct sop_db_stats stats;
+        struct sop_db_stats stats = {.size = sizeof stats};
         struct sop_err err = {0};
         ok(sop_db_stats(w->db, &stats, &err), &err, "stats");
         sop_volume_sim_set_capacity(w->sim, stats.volume_bytes + kit_below(&w->rng, 1u << 20));
@@ -550,7 +550,7 @@ static void reopen(struct world *w, enum ending how, bool exact)
         w->cuts++;
     }
     end_all(w);
-    struct sop_db_stats stats;
+    struct sop_db_stats stats = {.size = sizeof stats};
     ok(sop_db_stats(w->db, &stats, &err), &err, "stats");
     w->evictions += stats.cache_evictions;
     if (how == CLOSE) {
