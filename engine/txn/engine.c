@@ -697,6 +697,19 @@ static void note_missing(struct sop_engine *e, const struct choice *c)
     }
 }
 
+/* The manifest in use may be whole and never have been synced: its writer was killed before it
+ * made the checkpoint official. Its successor will count on it as the older one that is kept.
+ */
+static int settle(struct sop_engine *e, const struct choice *c, struct sop_err *err)
+{
+    const struct sop_manifest *m = chosen(c);
+    if (m == NULL || e->options.observer ||
+        (sop_lsn_cmp(e->official.lsn, m->point.lsn) == 0 && e->official.member == m->member)) {
+        return 0;
+    }
+    return sop_manifest_settle(e->volume, m->point.lsn, m->member, err);
+}
+
 /* One try with the manifests that are there now. SEALED: look again. */
 static int open_once(struct sop_engine **out, const struct sop_engine_options *options,
                      struct sop_err *err)
@@ -727,6 +740,7 @@ static int open_once(struct sop_engine **out, const struct sop_engine_options *o
     }
     if (rc == 0) {
         note_missing(e, &c);
+        rc = settle(e, &c, err);
     }
     if (rc == 0 && c.at < c.count) {
         keep_manifests(e, &c.manifest, c.names, c.count);

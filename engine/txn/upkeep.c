@@ -154,6 +154,18 @@ static bool kept_manifest(const struct sop_engine *e, const struct sop_manifest_
     return false;
 }
 
+/* What opening could not use and history does not name is of no use to anybody. */
+static bool is_attempt(const struct sop_engine *e, const struct sop_manifest_name *n)
+{
+    for (size_t i = 0; i < e->passed_count; i++) {
+        const struct sop_passed_over *x = &e->passed[i];
+        if (sop_lsn_cmp(x->lsn, n->lsn) == 0 && x->member == n->member) {
+            return !x->official;
+        }
+    }
+    return false;
+}
+
 /* What a manifest names may go only after its own name is gone for good: a power loss could
  * bring the manifest back without its extents. */
 static int sweep_manifests(struct sop_engine *e, struct sop_err *err)
@@ -162,8 +174,9 @@ static int sweep_manifests(struct sop_engine *e, struct sop_err *err)
     size_t count = 0;
     int rc = sop_manifest_list(e->volume, &names, &count, err);
     for (size_t i = 0; i < count && rc == 0; i++) {
-        if (!kept_manifest(e, &names[i]) &&
-            !not_ours_to_judge(e, names[i].member, names[i].lsn)) {
+        bool garbage =
+            is_attempt(e, &names[i]) || !not_ours_to_judge(e, names[i].member, names[i].lsn);
+        if (garbage && !kept_manifest(e, &names[i])) {
             rc = sop_manifest_unlink(e->volume, names[i].lsn, names[i].member, err);
             e->manifests_unsynced = true;
         }
