@@ -79,6 +79,7 @@ static json_t *stats_json(const struct sop_db_stats *s, uint64_t items)
         {"pack_live_bytes", s->pack_live_bytes},
         {"open_ns", s->open_ns},
         {"open_records", s->open_records},
+        {"checkpoints_damaged", s->checkpoints_damaged},
         {"registry_hash_mod", s->registry_hash_mod},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
@@ -108,9 +109,7 @@ int sop_ctl__stats(void *context, const struct sop_args *args)
     if (rc == 0) {
         rc = sop_ctl__begin(ctl, SOP_READ, &txn);
     }
-    struct sop_db_stats stats;
-    memset(&stats, 0, sizeof stats);
-    stats.size = sizeof stats;
+    struct sop_db_stats stats = {.size = sizeof stats};
     uint64_t items = 0;
     if (rc == 0) {
         rc = sop_store_list(txn, "", add_items, &items, &ctl->err);

@@ -225,7 +225,8 @@ static const struct sop_command commands[] = {
     {"verify", "[PATH]", 0, 1, OPT(DEEP) | OPT(READ_ONLY) | OPT(TAKE_OVER),
      "prove that the database is whole",
      "Reads every page and value in use: checksums, order of keys, counts, that each byte is "
-     "accounted for once. Exit status 5 if anything is wrong. Owns the database while it runs, "
+     "accounted for once. Exit status 5 if anything is wrong, also if opening could do without "
+     "the damaged file. Owns the database while it runs, "
      "unless --read-only; then exit status 4 tells that its owner has meanwhile removed what "
      "was "
      "to be read: try again.",
@@ -236,7 +237,9 @@ static const struct sop_command commands[] = {
      "head is the newest commit that is shown, checkpoint where the next opening begins to "
      "replay; volume_bytes is what all files take on the volume, pack_bytes the files of pages "
      "and large values, pack_live_bytes what is in use of them (the rest is given back by "
-     "compact); open_ns and open_records tell how long this opening took and what it replayed.",
+     "compact); open_ns and open_records tell how long this opening took and what it replayed. "
+     "checkpoints_damaged should be 0: otherwise an older checkpoint served, and verify names "
+     "the damaged files. The next checkpoint takes their place.",
      "sopctl stats ./shop\nsopctl stats -o json", sop_ctl__stats},
     {"backup", "FOLDER", 1, 1, 0, "copy one state of the database into a folder",
      "The folder must be absent or empty; it becomes a complete, compact database. Works while "

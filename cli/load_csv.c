@@ -58,6 +58,9 @@ static int read_header(struct csv *c)
             f.data += 3; /* the byte order mark that some spreadsheets write */
             f.len -= 3;
         }
+        if (f.len > 0 && memchr(f.data, 0, f.len) != NULL) {
+            return SOP_ERR(err, INVALID, "the name of column %zu has a zero byte", i + 1);
+        }
         c->header[i] = calloc(1, f.len + 1); /* the fields of a row do not end in 0 */
         if (c->header[i] == NULL) {
             return SOP_ERR(err, NOMEM, "hold the header");
@@ -118,6 +121,37 @@ static int resolve_key(struct csv *c)
     return 0;
 }
 
+static bool goes_into_object(const struct csv *c, size_t column)
+{
+    bool other = column == c->ride;
+    for (size_t k = 0; k < c->keys; k++) {
+        other = other || c->key[k] == column;
+    }
+    return !other;
+}
+
+/* Names of columns become members of a JSON object: each must be one, and one of its own. */
+static int check_names(const struct csv *c)
+{
+    struct sop_err *err = &c->load->ctl->err;
+    for (size_t i = 0; i < c->columns; i++) {
+        json_t *name = json_string(c->header[i]);
+        json_decref(name);
+        if (name == NULL) {
+            return SOP_ERR(err, INVALID, "the name of column %zu is not UTF-8", i + 1);
+        }
+        for (size_t k = 0; k < i && goes_into_object(c, i); k++) {
+            if (goes_into_object(c, k) && strcmp(c->header[k], c->header[i]) == 0) {
+                return SOP_ERR(err, INVALID,
+                               "columns %zu and %zu are both named '%s'; give them different "
+                               "names, or say --value-column",
+                               k + 1, i + 1, c->header[i]);
+            }
+        }
+    }
+    return 0;
+}
+
 static int resolve_columns(struct csv *c)
 {
     const struct sop_load_columns *want = &c->load->columns;
@@ -140,7 +174,7 @@ static int resolve_columns(struct csv *c)
     if (!want->given) {
         c->ride = find_column(c, "ride");
     }
-    return 0;
+    return c->value == SIZE_MAX ? check_names(c) : 0;
 }
 
 /* All columns but the key's as one JSON object. */
@@ -148,11 +182,7 @@ static char *value_object(const struct csv *c)
 {
     json_t *object = json_object();
     for (size_t i = 0; i < c->fields; i++) {
-        bool of_key = i == c->ride;
-        for (size_t k = 0; k < c->keys; k++) {
-            of_key = of_key || c->key[k] == i;
-        }
-        if (!of_key) {
+        if (goes_into_object(c, i)) {
             char number[24];
             snprintf(number, sizeof number, "%zu", i + 1);
             json_object_set_new(object, c->header != NULL ? c->header[i] : number,
@@ -263,6 +293,11 @@ static int feed(struct csv *c, struct csv_parser *parser)
     }
     if (c->rc == 0 && csv_fini(parser, on_field, on_row, c) != 0) {
         c->rc = sop_load__complain(load, c->row_line, "a quote that opens here is not closed");
+    }
+    if (c->rc == 0 && !c->resolved && !load->ctl->args->given[OPT_NO_HEADER]) {
+        c->rc = SOP_ERR(&load->ctl->err, INVALID,
+                        "the CSV is empty: its first line names the columns, for example "
+                        "key,value; with --no-header it has none and may be empty");
     }
     return c->rc;
 }

@@ -10,18 +10,18 @@
 #include <stdatomic.h>
 
 enum sop_rank {
-    SOP_RANK_PROCESS_TABLE = 1, /* table of open databases */
-    SOP_RANK_MAINTAIN = 2,      /* one checkpoint / compaction / sweep at a time */
-    SOP_RANK_COMMIT = 3,        /* one committing leader at a time */
-    SOP_RANK_QUEUE = 4,         /* commit queue */
-    SOP_RANK_STATE = 5,         /* database state: stores, pins, page ids */
-    SOP_RANK_CHAIN = 6,         /* chain and membership */
-    SOP_RANK_JOURNAL = 7,       /* journal files */
-    SOP_RANK_PACK = 8,          /* pack files */
-    SOP_RANK_CACHE = 9,         /* eviction lists */
-    SOP_RANK_PAGE = 10,         /* page frames (striped) */
-    SOP_RANK_VOLUME = 11,       /* simulated volumes' own state */
-    SOP_RANK_LEAF = 12,         /* never takes another */
+    SOP_RANK_DATABASE = 1, /* generations and users of an open database */
+    SOP_RANK_MAINTAIN = 2, /* one checkpoint / compaction / sweep at a time */
+    SOP_RANK_COMMIT = 3,   /* one committing leader at a time */
+    SOP_RANK_QUEUE = 4,    /* commit queue */
+    SOP_RANK_STATE = 5,    /* database state: stores, pins, page ids */
+    SOP_RANK_CHAIN = 6,    /* chain and membership */
+    SOP_RANK_JOURNAL = 7,  /* journal files */
+    SOP_RANK_PACK = 8,     /* pack files */
+    SOP_RANK_CACHE = 9,    /* eviction lists */
+    SOP_RANK_PAGE = 10,    /* page frames (striped) */
+    SOP_RANK_VOLUME = 11,  /* simulated volumes' own state */
+    SOP_RANK_LEAF = 12,    /* never takes another */
 };
 
 struct sop_mutex {

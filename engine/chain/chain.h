@@ -171,6 +171,20 @@ struct sop_chain_load {
 void sop_chain_load(struct sop_chain *c, const struct sop_chain_point *since,
                     struct sop_chain_load *out);
 
+/* Looks at every file of members and of chain directories that has a checksum or a pattern.
+ * Each damage is reported with file and offset: severity 2, of a slot, which was whole once; 1,
+ * what a power loss may have left and nothing needs. Any thread; nothing may be trimmed
+ * meanwhile. IO, NOMEM. */
+struct sop_chain_inspection {
+    struct sop_volume *volume; /* borrowed */
+    uint8_t database_id[16];
+    const char *skip; /* folder of a member that is being written; NULL = none */
+    void (*report)(void *arg, int severity, const char *text);
+    void *arg;
+};
+int sop_chain_inspect(const struct sop_chain_inspection *what,
+                      struct sop_err *err) SOP_MUST_USE;
+
 /* Outcome of an earlier batch, from decided[]. */
 enum sop_decided { SOP_DECIDED_YES = 1, SOP_DECIDED_NO = 2, SOP_DECIDED_TOO_OLD = 3 };
 enum sop_decided sop_chain_decided(struct sop_chain *c, uint64_t member, uint64_t batch);

@@ -140,7 +140,7 @@ static int lost_record(struct sop_chain *c, const struct sop_journal_cursor *cur
     }
     return SOP_ERR(err, DATA_LOSS,
                    "record %" PRIu64 " of slot %" PRIu64
-                   " was durable and is damaged: %s at offset %" PRIu64,
+                   " was durable and is damaged: %s at byte %" PRIu64,
                    cursor->record, cursor->tenure, path, cursor->missing);
 }
 
@@ -491,8 +491,8 @@ static int check_room(struct sop_chain *c, const struct sop_journal_cursor *curs
     uint64_t least = sop_journal_block_border(at->offset) + (left ? 1u : 2u) * SOP_BLOCK_BYTES;
     if (found.bytes < least) {
         return SOP_ERR(err, DATA_LOSS,
-                       "%s is shorter than it was: %" PRIu64 " bytes, at least %" PRIu64
-                       " are in use",
+                       "%s at byte %" PRIu64 ": the file is shorter than it was, at least "
+                       "%" PRIu64 " bytes were in use",
                        path, found.bytes, least);
     }
     return 0;

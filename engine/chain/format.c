@@ -143,7 +143,7 @@ int sop_ticket_decode(struct sop_slice head, struct sop_ticket *t, uint32_t *crc
     if (len == 0 || len > head.len ||
         sop_crc32c(head.data + TICKET_CRC_FROM, len - TICKET_CRC_FROM, 0) !=
             sop_get_u32(head.data + 4)) {
-        return SOP_ERR(err, DATA_LOSS, "not a whole ticket");
+        return SOP_ERR(err, DATA_LOSS, "at byte 0: not a whole ticket");
     }
     if (sop_get_u16(head.data + 8) != SOP_TICKET_VERSION) {
         return SOP_ERR(err, VERSION, "ticket of format version %u",
@@ -162,7 +162,7 @@ int sop_ticket_decode(struct sop_slice head, struct sop_ticket *t, uint32_t *crc
                     memcmp(head.data + 226, zeros, sizeof zeros) == 0;
     if (r.bad || !reserved || sop_reader_left(&r) != 0 || t->host.len > SOP_HOST_BYTES_MAX ||
         !ticket_makes_sense(t)) {
-        return SOP_ERR(err, DATA_LOSS, "a ticket that contradicts itself");
+        return SOP_ERR(err, DATA_LOSS, "at byte 0: a ticket that contradicts itself");
     }
     return 0;
 }

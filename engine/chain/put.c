@@ -128,10 +128,10 @@ int sop_chain__read_slot(struct sop_chain *c, const char *dir, uint64_t slot,
     if (rc == 0) {
         rc = sop_ticket_decode(sop_slice(out->head, out->head_bytes), &out->t, &out->crc, err);
     } else if (rc == SOP_ERR_END) {
-        rc = SOP_ERR(err, DATA_LOSS, "shorter than its ticket");
+        rc = SOP_ERR(err, DATA_LOSS, "at byte 0: the file is shorter than its ticket");
     }
     if (rc == 0 && memcmp(out->t.database_id, c->database_id, 16) != 0) {
-        rc = SOP_ERR(err, DATA_LOSS, "ticket of another database");
+        rc = SOP_ERR(err, DATA_LOSS, "at byte 24: ticket of another database");
     }
     if (rc != 0) {
         sop_chain__slot_fini(out);
@@ -402,7 +402,7 @@ int sop_chain__gate(struct sop_chain *c, const char *dir, struct sop_err *err)
             return rc;
         }
         if (found.kind != SOP_FILE_ABSENT) {
-            return SOP_ERR(err, DATA_LOSS, "%s is neither live nor killed", path);
+            return SOP_ERR(err, DATA_LOSS, "%s at byte 0: neither live nor killed", path);
         }
     }
     return SOP_ERR(err, SEALED, "chain directory %s was truncated; a newer manifest helps",

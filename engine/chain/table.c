@@ -21,7 +21,7 @@ static pthread_once_t table_once = PTHREAD_ONCE_INIT;
 
 static void table_init(void)
 {
-    sop_mutex_init(&table_mutex, SOP_RANK_PROCESS_TABLE);
+    sop_mutex_init(&table_mutex, SOP_RANK_LEAF);
 }
 
 static void table_lock(void)

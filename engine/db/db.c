@@ -96,19 +96,25 @@ static int identity_read(struct sop_volume *v, const char *name, struct sop_iden
                      "%s holds no database (no file sop.db); check the path, or create one",
                      v->shown);
     } else if (rc == SOP_ERR_TOO_LARGE || (rc == 0 && file.len != SOP_IDENTITY_BYTES)) {
-        rc = SOP_ERR(err, DATA_LOSS, "sop.db has a wrong size; restore it from a backup");
+        rc = SOP_ERR(err, DATA_LOSS,
+                     "sop.db at byte %zu: its size is wrong; restore it from a backup",
+                     rc == 0 ? file.len : (size_t)SOP_IDENTITY_BYTES);
     }
     const uint8_t *b = file.data;
     if (rc == 0 && sop_get_u64(b) != SOP_IDENTITY_MAGIC) {
-        rc = SOP_ERR(err, NOT_A_DATABASE, "sop.db in %s is not of a SOP database", v->shown);
+        rc = SOP_ERR(err, NOT_A_DATABASE,
+                     "sop.db in %s is not of a SOP database (at byte 0: another magic number)",
+                     v->shown);
     }
     if (rc == 0 && sop_get_u32(b + 12) != sop_crc32c(b + 16, SOP_IDENTITY_BYTES - 16, 0)) {
-        rc = SOP_ERR(err, DATA_LOSS, "sop.db is damaged (checksum); restore it from a backup");
+        rc = SOP_ERR(err, DATA_LOSS,
+                     "sop.db at bytes 12 to %d: wrong CRC; restore it from a backup",
+                     SOP_IDENTITY_BYTES);
     }
     if (rc == 0 && sop_get_u32(b + 8) != SOP_IDENTITY_VERSION) {
-        rc =
-            SOP_ERR(err, VERSION, "sop.db has format version %u; this release knows version %d",
-                    sop_get_u32(b + 8), SOP_IDENTITY_VERSION);
+        rc = SOP_ERR(err, VERSION,
+                     "sop.db at byte 8: format version %u; this release knows version %d",
+                     sop_get_u32(b + 8), SOP_IDENTITY_VERSION);
     }
     if (rc == 0) {
         memset(id, 0, sizeof *id);
@@ -120,7 +126,8 @@ static int identity_read(struct sop_volume *v, const char *name, struct sop_iden
         memcpy(id->genesis.dir, b + 64, SOP_CHAIN_DIR_BYTES);
         id->genesis.hash = sop_get_u64(b + 128);
         if (id->genesis.dir[SOP_CHAIN_DIR_BYTES - 1] != 0) {
-            rc = SOP_ERR(err, DATA_LOSS, "sop.db is damaged (name of the chain)");
+            rc = SOP_ERR(err, DATA_LOSS,
+                         "sop.db at byte 64: the name of the chain does not end");
         }
     }
     sop_buf_fini(&file);
@@ -140,7 +147,7 @@ static bool is_new_name(const char *name)
 static int only_ours(void *arg, const char *name, struct sop_err *err)
 {
     static const char *const ours[] = {"chain", "members", "registry",      "checkpoints",
-                                       "packs", "ballast", "dboptions.json"};
+                                       "packs", "ballast", SOP_OPTIONS_NAME};
     const struct sop_volume *v = arg;
     for (size_t i = 0; i < SOP_ARRAY_LEN(ours); i++) {
         if (strcmp(name, ours[i]) == 0 || is_new_name(name)) {
@@ -153,18 +160,24 @@ static int only_ours(void *arg, const char *name, struct sop_err *err)
 }
 
 /* The options as a file for people; what counts is sop.db. */
-static int write_options(struct sop_volume *v, const struct sop_db_options *o,
-                         struct sop_err *err)
+size_t sop_db__options_text(const struct sop_identity *id, char to[SOP_OPTIONS_TEXT_BYTES])
 {
-    char text[512];
-    int n = snprintf(text, sizeof text,
+    int n = snprintf(to, SOP_OPTIONS_TEXT_BYTES,
                      "{\n  \"type\": \"standalone\",\n  \"registry_hash_mod\": %u,\n"
                      "  \"max_bytes\": %" PRIu64 "\n}\n",
-                     o->registry_hash_mod, o->max_bytes);
-    int rc = sop_volume_unlink(v, "dboptions.json", err);
+                     id->registry_hash_mod, id->max_bytes);
+    SOP_ASSERT(n > 0 && n < SOP_OPTIONS_TEXT_BYTES);
+    return (size_t)n;
+}
+
+static int write_options(struct sop_volume *v, const struct sop_identity *id,
+                         struct sop_err *err)
+{
+    char text[SOP_OPTIONS_TEXT_BYTES];
+    size_t len = sop_db__options_text(id, text);
+    int rc = sop_volume_unlink(v, SOP_OPTIONS_NAME, err);
     rc = rc == SOP_ERR_NOT_FOUND ? 0 : rc;
-    return rc == 0 ? sop_volume_write_file(v, "dboptions.json", sop_slice(text, (size_t)n), err)
-                   : rc;
+    return rc == 0 ? sop_volume_write_file(v, SOP_OPTIONS_NAME, sop_slice(text, len), err) : rc;
 }
 
 /* The name that makes it a database. EXISTS: somebody else was faster. */
@@ -244,7 +257,7 @@ static int create(struct sop_volume *v, struct sop_env *env, const struct sop_db
         rc = sop_chain_create(v, env, id->database_id, &id->genesis, err);
     }
     if (rc == 0) {
-        rc = write_options(v, o, err);
+        rc = write_options(v, id, err);
     }
     if (rc == 0) { /* all names are durable before the one that makes it a database */
         rc = sop_volume_dir_sync(v, "", err);
@@ -402,7 +415,7 @@ int sop_db__open_as(struct sop_db **out, const struct sop_db_place *place,
     db->options = *options;
     db->options.comparers = NULL;
     db->chain_dir_slots = place->chain_dir_slots;
-    sop_mutex_init(&db->mutex, SOP_RANK_PROCESS_TABLE);
+    sop_mutex_init(&db->mutex, SOP_RANK_DATABASE);
     if (gethostname(db->host, sizeof db->host - 1) != 0) {
         db->host[0] = 0;
     }
@@ -570,7 +583,7 @@ int sop_db_destroy(const char *folder, struct sop_err *err)
         sop_db_abandon(&db);
     }
     static const char *const names[] = {SOP_DB_NAME,   "chain", "members", "registry",
-                                        "checkpoints", "packs", "ballast", "dboptions.json"};
+                                        "checkpoints", "packs", "ballast", SOP_OPTIONS_NAME};
     for (size_t i = 0; i < SOP_ARRAY_LEN(names) && rc == 0; i++) {
         rc = sop_volume_remove_tree(v, names[i], err);
     }
@@ -656,15 +669,13 @@ static void stats_of_state(struct sop_engine *e, struct sop_db_stats *s)
     sop_mutex_unlock(&e->pages.history);
     s->pages = atomic_load(&e->next_page) - 1;
     sop_mutex_lock(&e->trees_mutex);
-    for (size_t i = 0; i < e->trees_cap; i++) {
+    for (size_t i = 0; i < e->trees_count; i++) {
         struct sop_tree *t = e->trees[i];
-        if (t != NULL) {
-            sop_mutex_lock(&t->mutex);
-            s->pages -= t->free_count;
-            sop_mutex_unlock(&t->mutex);
-            s->stores += t->id != SOP_CATALOG_STORE && atomic_load(&t->created) != SOP_NEVER &&
-                         atomic_load(&t->dropped) == SOP_NEVER;
-        }
+        sop_mutex_lock(&t->mutex);
+        s->pages -= t->free_count;
+        sop_mutex_unlock(&t->mutex);
+        s->stores += t->id != SOP_CATALOG_STORE && atomic_load(&t->created) != SOP_NEVER &&
+                     atomic_load(&t->dropped) == SOP_NEVER;
     }
     sop_mutex_unlock(&e->trees_mutex);
 }
@@ -674,6 +685,9 @@ static void stats_of_chain(struct sop_engine *e, struct sop_db_stats *s)
     struct sop_chain_load load;
     sop_mutex_lock(&e->maintain);
     s->checkpoint = e->kept[0].used ? e->kept[0].manifest.point.lsn : (struct sop_lsn){0, 0};
+    for (size_t i = 0; i < e->passed_count; i++) {
+        s->checkpoints_damaged += e->passed[i].official;
+    }
     if (!e->options.observer) {
         sop_chain_load(e->chain,
                        e->kept[0].used ? &e->kept[0].manifest.point : &e->options.genesis,
@@ -688,14 +702,13 @@ static void stats_of_chain(struct sop_engine *e, struct sop_db_stats *s)
     s->member = sop_chain_member(e->chain);
 }
 
-int sop_db_stats(struct sop_db *db, struct sop_db_stats *s, struct sop_err *err)
+/* The struct of the first release; later ones only add to its end. */
+#define STATS_BYTES_MIN offsetof(struct sop_db_stats, checkpoints_damaged)
+
+static int fill_stats(struct sop_db *db, struct sop_db_stats *s, struct sop_err *err)
 {
-    int rc = sop_db__check(db, err);
-    if (rc != 0) {
-        return rc;
-    }
+    int rc = 0;
     memset(s, 0, sizeof *s);
-    s->size = sizeof *s;
     struct sop_generation *g = sop_db__enter(db);
     struct sop_engine *e = g->engine;
     memcpy(s->database_id, db->identity.database_id, sizeof s->database_id);
@@ -728,5 +741,28 @@ int sop_db_stats(struct sop_db *db, struct sop_db_stats *s, struct sop_err *err)
                              &s->pack_bytes, err);
     }
     sop_db__leave(db, g);
+    return rc;
+}
+
+int sop_db_stats(struct sop_db *db, struct sop_db_stats *stats, struct sop_err *err)
+{
+    struct sop_db_stats all;
+    int rc = sop_db__check(db, err);
+    if (rc != 0) {
+        return rc;
+    }
+    size_t size = stats->size;
+    if (size < STATS_BYTES_MIN || size > sizeof all) {
+        return SOP_ERR(
+            err, INVALID,
+            "stats->size is %zu; set it to sizeof(struct sop_db_stats), which is %zu "
+            "for this library",
+            size, sizeof all);
+    }
+    rc = fill_stats(db, &all, err);
+    if (rc == 0) {
+        all.size = size;
+        memcpy(stats, &all, size);
+    }
     return rc;
 }

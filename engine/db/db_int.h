@@ -58,6 +58,11 @@ struct sop_db {
     uint64_t users; /* transactions and snapshots that are open */
 };
 
+/* The options at creation as a text for people. */
+#define SOP_OPTIONS_NAME       "dboptions.json"
+#define SOP_OPTIONS_TEXT_BYTES 512
+size_t sop_db__options_text(const struct sop_identity *id, char to[SOP_OPTIONS_TEXT_BYTES]);
+
 /* The file that makes a folder a database, and what it is called while a backup is made. */
 #define SOP_DB_NAME       "sop.db"
 #define SOP_DB_UNFINISHED "sop.db.unfinished"

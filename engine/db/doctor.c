@@ -641,7 +641,16 @@ static int prepare(struct doctor *d, struct sop_err *err)
     }
     d->shared = shared; /* zeros */
     int rc = sop_volume_mkdir(d->volume, d->folder, err);
-    return rc == 0 ? sop_volume_dir_sync(d->volume, "", err) : rc;
+    if (rc == SOP_ERR_NOT_FOUND) { /* the folder is open, so it is there */
+        return SOP_ERR(err, REFUSED_VOLUME,
+                       "%s takes no new files and folders, as file systems of the kernel "
+                       "(/proc and the like) do not; choose a folder on a disk",
+                       d->volume->shown);
+    }
+    if (rc != 0) {
+        return sop_err_wrap(err, rc, "%s takes no new folder", d->volume->shown);
+    }
+    return sop_volume_dir_sync(d->volume, "", err);
 }
 
 static int examine(struct doctor *d, struct sop_err *err)
@@ -668,6 +677,8 @@ static int conclude(struct doctor *d, int rc, struct sop_err *why, struct sop_er
     if (rc == SOP_ERR_IO || rc == SOP_ERR_EXISTS || rc == SOP_ERR_NOT_FOUND) {
         find(d, 2, "%s", why->text);
         rc = 0;
+    } else if (rc == SOP_ERR_REFUSED_VOLUME) {
+        find(d, 2, "%s", why->text);
     }
     if (rc == 0 && d->failures > 0) {
         return SOP_ERR(err, REFUSED_VOLUME, "failed checks: %" PRIu64 "; the first: %s",

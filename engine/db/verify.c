@@ -8,9 +8,11 @@
  *   4 page ids       each belongs to one tree or to none
  *   5 checkpoints    manifests and extents; sheets that no tree named    maintain lock
  *   6 accounts       live bytes of each pack file against the table
+ *   7 other files    dboptions.json; deep: history since the older checkpoint, and what lies in
+ *                    the folders of members and of the chain (verify_files.c)
  *
  * Files may be swept while they are looked at: 2 holds the maintain lock for one file at a
- * time, 5 and 6 hold it throughout (so report and progress must not call the database). Nothing
+ * time, 5 to 7 hold it throughout (so report and progress must not call the database). Nothing
  * can hold back the owner of a database that is open here read-only: see sop_verify__find(). */
 #include "engine/db/verify_int.h"
 
@@ -25,20 +27,7 @@
  * and swept what they do not need. */
 static bool moved_on(struct sop_verify *v)
 {
-    struct sop_engine *e = v->engine;
-    if (!e->options.observer) {
-        return false;
-    }
-    struct sop_manifest_name *names = NULL;
-    size_t count = 0;
-    if (sop_manifest_list(e->volume, &names, &count, NULL) != 0) {
-        return false;
-    }
-    const struct sop_kept *k = &e->kept[0];
-    bool moved =
-        count > 0 && (!k->used || sop_lsn_cmp(k->manifest.point.lsn, names[0].lsn) < 0);
-    sop_free(names);
-    return moved;
+    return v->engine->options.observer && sop_engine_overtaken(v->engine);
 }
 
 static void find(struct sop_verify *v, int severity, const char *text)
@@ -168,7 +157,7 @@ int sop_verify__read_sheet(struct sop_verify *v, const struct sop_place *place,
 
 static bool exists_now(struct sop_tree *t, bool *dropping)
 {
-    if (t == NULL || atomic_load(&t->created) == SOP_NEVER) {
+    if (atomic_load(&t->created) == SOP_NEVER) {
         return false;
     }
     *dropping = t->freeing;
@@ -182,15 +171,15 @@ static int list_trees(struct sop_verify *v, struct sop_err *err)
     size_t free_count = 0;
     int rc = 0;
     sop_mutex_lock(&e->trees_mutex);
-    for (size_t i = 0; i < e->trees_cap; i++) {
-        free_count += e->trees[i] != NULL ? e->trees[i]->free_count : 0;
+    for (size_t i = 0; i < e->trees_count; i++) {
+        free_count += e->trees[i]->free_count;
     }
-    v->trees = sop_calloc(e->trees_cap + 1, sizeof *v->trees);
+    v->trees = sop_calloc(e->trees_count + 1, sizeof *v->trees);
     v->free_pages = sop_calloc(free_count + 1, sizeof *v->free_pages);
     if (v->trees == NULL || v->free_pages == NULL) {
         rc = SOP_ERR(err, NOMEM, "list the stores");
     }
-    for (size_t i = 0; i < e->trees_cap && rc == 0; i++) {
+    for (size_t i = 0; i < e->trees_count && rc == 0; i++) {
         struct sop_tree *t = e->trees[i];
         bool dropping = false;
         if (!exists_now(t, &dropping)) {
@@ -601,12 +590,30 @@ static int check_manifest(struct sop_verify *v, const struct sop_manifest *m,
                              m->point.lsn.slot, m->point.lsn.record);
 }
 
+/* What opening could not use. Its state was made from an older checkpoint and history, so
+ * nothing is missing; but there is one copy less. */
+static void report_passed_over(struct sop_verify *v)
+{
+    struct sop_engine *e = v->engine;
+    for (size_t i = 0; i < e->passed_count; i++) {
+        const struct sop_passed_over *x = &e->passed[i];
+        sop_verify__find(v, x->official ? 2 : 1,
+                         x->official ? "checkpoint %" PRIu64 "/%" PRIu64
+                                       " was passed over by opening, an older one served: %s"
+                                     : "checkpoint %" PRIu64 "/%" PRIu64
+                                       ", which may never have been complete, cannot be used: "
+                                       "%s",
+                         x->lsn.slot, x->lsn.record, x->why.text);
+    }
+}
+
 /* Maintain lock held. */
 static int check_checkpoints(struct sop_verify *v, struct sop_err *err)
 {
     struct sop_engine *e = v->engine;
     struct sop_extent *x = sop_malloc(sizeof *x);
     int rc = x == NULL ? SOP_ERR(err, NOMEM, "read extents") : 0;
+    report_passed_over(v);
     for (size_t k = 0; k < SOP_CHECKPOINTS_KEPT && rc == 0; k++) {
         const struct sop_manifest *m = &e->kept[k].manifest;
         if (!e->kept[k].used) {
@@ -704,6 +711,9 @@ static int verify_all(struct sop_verify *v, struct sop_err *err)
         rc = check_checkpoints(v, err);
         if (rc == 0) {
             rc = check_accounts(v, err);
+        }
+        if (rc == 0) {
+            rc = sop_verify__files(v, err);
         }
         sop_mutex_unlock(&v->engine->maintain);
     }

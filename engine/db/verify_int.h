@@ -1,5 +1,5 @@
-/* What the two halves of verification share: verify.c (catalog, files, accounts) and
- * verify_tree.c (walking one tree). */
+/* What the parts of verification share: verify.c (catalog, packs, checkpoints, accounts),
+ * verify_tree.c (walking one tree) and verify_files.c (history, small files). */
 #ifndef SOP_VERIFY_INT_H
 #define SOP_VERIFY_INT_H
 
@@ -83,6 +83,9 @@ int sop_verify__read_sheet(struct sop_verify *v, const struct sop_place *place,
 /* One item of the catalog. */
 int sop_verify__catalog_item(struct sop_verify *v, struct sop_slice name,
                              const struct sop_item *item, struct sop_err *err) SOP_MUST_USE;
+
+/* dboptions.json; deep: history since the older checkpoint, flags, tickets, beats, journals. */
+int sop_verify__files(struct sop_verify *v, struct sop_err *err) SOP_MUST_USE;
 
 /* Walks one tree. */
 int sop_verify__tree(struct sop_verify *v, struct sop_verify_tree *t,

@@ -166,8 +166,8 @@ static int read_at(struct sop_journal_cursor *c, uint64_t at, struct sop_journal
     /* In front of the nonce nothing ever moves, so that a stranger's bytes are told apart. */
     if (verdict == SOP_JOURNAL_NEWER &&
         memcmp(window_at(c, at) + SOP_JOURNAL_NONCE_AT, c->nonce, sizeof c->nonce) == 0) {
-        return SOP_ERR(err, VERSION, "journal %s file %" PRIu32 " at %" PRIu64, c->path,
-                       c->next.file, at);
+        return SOP_ERR(err, VERSION, "%s/%" PRIu32 " at byte %" PRIu64 ": a newer format",
+                       c->path, c->next.file, at);
     }
     if (verdict != SOP_JOURNAL_VALID || !belongs(c, h, c->next.file, at) ||
         h->record != c->record) {
@@ -178,9 +178,9 @@ static int read_at(struct sop_journal_cursor *c, uint64_t at, struct sop_journal
         return c->end != 0
                    ? SOP_ERR_END
                    : SOP_ERR(err, DATA_LOSS,
-                             "journal %s file %" PRIu32 " is shorter than it was: %" PRIu64
-                             " bytes, the record at %" PRIu64 " has %" PRIu64,
-                             c->path, c->next.file, c->file_bytes, at, total);
+                             "%s/%" PRIu32 " at byte %" PRIu64 ": the file is shorter than it "
+                             "was, the record there has %" PRIu64 " bytes",
+                             c->path, c->next.file, at, total);
     }
     rc = load(c, at, (size_t)total, err);
     if (rc != 0) {
@@ -235,8 +235,7 @@ int sop_journal_cursor_next(struct sop_journal_cursor *c, struct sop_journal_rec
         const struct sop_journal_header *h = &out->header;
         if (c->hash_known && h->hash_before != c->hash) {
             return SOP_ERR(err, DATA_LOSS,
-                           "rolling hash of journal %s file %" PRIu32 " at %" PRIu64
-                           " does not fit",
+                           "%s/%" PRIu32 " at byte %" PRIu64 ": rolling hash does not fit",
                            c->path, out->place.file, out->place.offset);
         }
         c->hash = h->hash_before;

@@ -343,7 +343,7 @@ static int header_verify(struct sop_slice bytes, struct sop_err *err)
     }
     if (sop_get_u32(from + SOP_MANIFEST_AT_CRC) != manifest_crc(from, bytes.len)) {
         return SOP_ERR(err, DATA_LOSS, "at bytes %d to %zu: manifest has a wrong CRC",
-                       SOP_MANIFEST_AT_VERSION, bytes.len);
+                       SOP_MANIFEST_AT_CRC, bytes.len);
     }
     uint32_t version = sop_get_u32(from + SOP_MANIFEST_AT_VERSION);
     if (version != SOP_REGISTRY_VERSION) {

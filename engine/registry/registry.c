@@ -220,6 +220,25 @@ int sop_manifest_read(struct sop_volume *v, struct sop_lsn lsn, uint64_t member,
     return sop_err_wrap(err, rc, "read manifest");
 }
 
+int sop_manifest_settle(struct sop_volume *v, struct sop_lsn lsn, uint64_t member,
+                        struct sop_err *err)
+{
+    char name[NAME_BYTES];
+    char path[NAME_BYTES];
+    manifest_name(lsn, member, name);
+    path_of(MANIFESTS, name, path);
+    struct sop_file *f = NULL;
+    int rc = sop_file_open(v, path, SOP_OPEN_WRITE, &f, err);
+    if (rc == 0) {
+        rc = sop_file_sync(f, err);
+        sop_file_close(f);
+    }
+    if (rc == 0) {
+        rc = sync_folder(v, MANIFESTS, err);
+    }
+    return sop_err_wrap(err, rc, "sync manifest %s", name);
+}
+
 int sop_manifest_unlink(struct sop_volume *v, struct sop_lsn lsn, uint64_t member,
                         struct sop_err *err)
 {

@@ -103,6 +103,9 @@ struct sop_manifest_name {
 };
 int sop_manifest_list(struct sop_volume *v, struct sop_manifest_name **list, size_t *count,
                       struct sop_err *err) SOP_MUST_USE;
+/* Syncs a manifest that somebody else wrote, and who may have died before it did so. */
+int sop_manifest_settle(struct sop_volume *v, struct sop_lsn lsn, uint64_t member,
+                        struct sop_err *err) SOP_MUST_USE;
 int sop_manifest_unlink(struct sop_volume *v, struct sop_lsn lsn, uint64_t member,
                         struct sop_err *err) SOP_MUST_USE;
 /* After 0 every manifest removed before the call stays removed. */

@@ -56,19 +56,19 @@ static int capture_trees(struct sop_engine *e, uint64_t moment, struct sop_manif
 {
     size_t free_count = 0;
     sop_mutex_lock(&e->trees_mutex);
-    for (size_t i = 0; i < e->trees_cap; i++) {
-        free_count += e->trees[i] != NULL ? e->trees[i]->free_count : 0;
+    for (size_t i = 0; i < e->trees_count; i++) {
+        free_count += e->trees[i]->free_count;
     }
-    m->stores = sop_calloc(e->trees_cap + 1, sizeof *m->stores);
+    m->stores = sop_calloc(e->trees_count + 1, sizeof *m->stores);
     m->free_pages = sop_calloc(free_count + 1, sizeof *m->free_pages);
     if (m->stores == NULL || m->free_pages == NULL) {
         sop_mutex_unlock(&e->trees_mutex);
         return SOP_ERR(err, NOMEM, "list the stores");
     }
-    for (size_t i = 0; i < e->trees_cap; i++) {
+    for (size_t i = 0; i < e->trees_count; i++) {
         struct sop_tree *t = e->trees[i];
-        bool exists = t != NULL && atomic_load(&t->created) != SOP_NEVER &&
-                      atomic_load(&t->dropped) == SOP_NEVER;
+        bool exists =
+            atomic_load(&t->created) != SOP_NEVER && atomic_load(&t->dropped) == SOP_NEVER;
         if (!exists) {
             continue;
         }
@@ -601,6 +601,7 @@ static void install(struct sop_engine *e, struct capture *c)
     e->kept[1] = e->kept[0];
     e->kept[0] = (struct sop_kept){.manifest = c->manifest, .used = true};
     memset(&c->manifest, 0, sizeof c->manifest);
+    e->passed_count = 0; /* the new one and the one that served are kept */
     atomic_fetch_add(&e->checkpoints, 1);
 }
 

@@ -119,7 +119,7 @@ static int move_sheet(struct compaction *c, const struct sop_pack_owner *owner,
                       const struct sop_place *place, struct sop_err *err)
 {
     struct sop_engine *e = c->engine;
-    struct sop_tree *t = sop_engine_tree(e, owner->store);
+    struct sop_tree *t = sop_engine_shown_tree(e, owner->store);
     struct victim x = {.member = place->member, .file = place->file};
     if (t == NULL || atomic_load(&t->dropped) != SOP_NEVER || owner->page == 0) {
         return 0; /* nobody's any more */
@@ -174,9 +174,8 @@ static int move_value(struct compaction *c, const struct sop_pack_owner *owner,
                       const struct sop_place *place, struct sop_err *err)
 {
     struct sop_engine *e = c->engine;
-    struct sop_tree *t = sop_engine_tree(e, owner->store);
-    if (t == NULL || atomic_load(&t->dropped) != SOP_NEVER ||
-        atomic_load(&t->created) == SOP_NEVER) {
+    struct sop_tree *t = sop_engine_shown_tree(e, owner->store);
+    if (t == NULL || atomic_load(&t->dropped) != SOP_NEVER) {
         return 0;
     }
     int rc = 0;

@@ -6,6 +6,7 @@
 
 #include "engine/base/codec.h"
 #include "engine/base/limits.h"
+#include "engine/txn/format.h"
 #include "engine/txn/plan.h"
 
 #define OPEN_TRIES_MAX           8
@@ -61,10 +62,42 @@ int sop_engine_append_failed(struct sop_engine *e, int rc, struct sop_err *err)
 /* ---- trees and ids -------------------------------------------------------------------------
  */
 
+/* How many trees have a smaller id. Trees lock held. */
+static size_t trees_below(const struct sop_engine *e, uint64_t store)
+{
+    size_t low = 0;
+    size_t high = e->trees_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (e->trees[middle]->id < store) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static struct sop_tree *tree_at(const struct sop_engine *e, size_t i, uint64_t store)
+{
+    return i < e->trees_count && e->trees[i]->id == store ? e->trees[i] : NULL;
+}
+
 struct sop_tree *sop_engine_tree(struct sop_engine *e, uint64_t store)
 {
     sop_mutex_lock(&e->trees_mutex);
-    struct sop_tree *t = store < e->trees_cap ? e->trees[store] : NULL;
+    struct sop_tree *t = tree_at(e, trees_below(e, store), store);
+    sop_mutex_unlock(&e->trees_mutex);
+    return t;
+}
+
+struct sop_tree *sop_engine_shown_tree(struct sop_engine *e, uint64_t store)
+{
+    sop_mutex_lock(&e->trees_mutex);
+    struct sop_tree *t = tree_at(e, trees_below(e, store), store);
+    if (t != NULL && atomic_load(&t->created) == SOP_NEVER) {
+        t = NULL;
+    }
     sop_mutex_unlock(&e->trees_mutex);
     return t;
 }
@@ -73,27 +106,49 @@ int sop_engine_add_tree(struct sop_engine *e, struct sop_tree *t, struct sop_err
 {
     int rc = 0;
     sop_mutex_lock(&e->trees_mutex);
-    if (t->id >= e->trees_cap) {
-        size_t cap = e->trees_cap == 0 ? 64 : e->trees_cap;
-        while (cap <= t->id && cap < SIZE_MAX / 32) {
-            cap *= 2;
-        }
-        struct sop_tree **trees =
-            cap > t->id ? sop_realloc(e->trees, cap * sizeof(struct sop_tree *)) : NULL;
+    if (e->trees_count == e->trees_cap) {
+        size_t cap = e->trees_cap == 0 ? 64 : e->trees_cap * 2;
+        struct sop_tree **trees = sop_realloc(e->trees, cap * sizeof(struct sop_tree *));
         if (trees == NULL) {
             rc = SOP_ERR(err, NOMEM, "keep store %" PRIu64, t->id);
         } else {
-            memset(trees + e->trees_cap, 0, (cap - e->trees_cap) * sizeof(struct sop_tree *));
             e->trees = trees;
             e->trees_cap = cap;
         }
     }
     if (rc == 0) {
-        SOP_ASSERT(e->trees[t->id] == NULL);
-        e->trees[t->id] = t;
+        size_t i = trees_below(e, t->id); /* nearly always the end: ids grow */
+        SOP_ASSERT(tree_at(e, i, t->id) == NULL);
+        memmove(&e->trees[i + 1], &e->trees[i],
+                (e->trees_count - i) * sizeof(struct sop_tree *));
+        e->trees[i] = t;
+        e->trees_count++;
     }
     sop_mutex_unlock(&e->trees_mutex);
     return rc;
+}
+
+void sop_engine_forget_tree(struct sop_engine *e, struct sop_tree *t)
+{
+    SOP_ASSERT(atomic_load(&t->created) == SOP_NEVER);
+    sop_mutex_lock(&e->trees_mutex);
+    size_t i = trees_below(e, t->id);
+    SOP_ASSERT(tree_at(e, i, t->id) == t);
+    e->trees_count--;
+    memmove(&e->trees[i], &e->trees[i + 1], (e->trees_count - i) * sizeof(struct sop_tree *));
+    sop_mutex_unlock(&e->trees_mutex);
+    sop_tree_free(t);
+}
+
+struct sop_tree *sop_engine__next_dropped(struct sop_engine *e, uint64_t after)
+{
+    struct sop_tree *found = NULL;
+    sop_mutex_lock(&e->trees_mutex);
+    for (size_t i = trees_below(e, after + 1); i < e->trees_count && found == NULL; i++) {
+        found = e->trees[i]->freeing ? e->trees[i] : NULL;
+    }
+    sop_mutex_unlock(&e->trees_mutex);
+    return found;
 }
 
 uint64_t sop_engine_new_store_id(struct sop_engine *e)
@@ -166,10 +221,8 @@ static void engine_free(struct sop_engine *e)
     sop_files_fini(&e->files);
     sop_packs_close(&e->packs);
     sop_packs_close(&e->reader);
-    for (size_t i = 0; i < e->trees_cap; i++) {
-        if (e->trees[i] != NULL) {
-            sop_tree_free(e->trees[i]);
-        }
+    for (size_t i = 0; i < e->trees_count; i++) {
+        sop_tree_free(e->trees[i]);
     }
     sop_free(e->trees);
     sop_free(e->dirty);
@@ -410,6 +463,24 @@ static int replay_batch(struct sop_engine *e, struct sop_lsn lsn, struct sop_sli
     return rc;
 }
 
+/* History says that this checkpoint was complete. */
+static void note_official(struct sop_engine *e, struct sop_slice payload)
+{
+    if (payload.len != SOP_CHECKPOINT_PAYLOAD_BYTES) {
+        return;
+    }
+    struct sop_manifest_name *name = &e->official;
+    name->lsn.slot = sop_get_u64(payload.data);
+    name->lsn.record = sop_get_u64(payload.data + 8);
+    name->member = sop_get_u64(payload.data + 16);
+    for (size_t i = 0; i < e->passed_count; i++) {
+        struct sop_passed_over *x = &e->passed[i];
+        if (sop_lsn_cmp(x->lsn, name->lsn) == 0 && x->member == name->member) {
+            x->official = true;
+        }
+    }
+}
+
 static int apply(void *arg, struct sop_lsn lsn, enum sop_record_kind kind, uint64_t member,
                  uint64_t batch, struct sop_slice payload, struct sop_err *err)
 {
@@ -424,6 +495,9 @@ static int apply(void *arg, struct sop_lsn lsn, enum sop_record_kind kind, uint6
         }
         e->open_records++;
         return 0;
+    }
+    if (kind == SOP_RECORD_CHECKPOINT) {
+        note_official(e, payload);
     }
     if (sop_lsn_cmp(e->pages.head, lsn) < 0) { /* one slot may say several things of members */
         sop_pages_publish(&e->pages, NULL, 0, atomic_load(&e->pages.moment) + 1, lsn);
@@ -478,22 +552,51 @@ static int follow_chain(struct sop_engine *e, const struct sop_manifest *m, stru
     return rc;
 }
 
-/* Keeps the manifest that was opened and the next older one that can be read. */
+static void pass_over(struct sop_passed_over *list, size_t *count,
+                      const struct sop_manifest_name *name, bool official,
+                      const struct sop_err *why)
+{
+    if (*count < SOP_PASSED_OVER_MAX) {
+        list[(*count)++] = (struct sop_passed_over){
+            .lsn = name->lsn, .member = name->member, .official = official, .why = *why};
+    }
+}
+
+/* Keeps the manifest that was opened and the next older one that can be read. If there are
+ * older ones and none can be read, the one to be kept is damaged. */
 static void keep_manifests(struct sop_engine *e, struct sop_manifest *take_newest,
                            const struct sop_manifest_name *names, size_t count)
 {
+    size_t first = e->passed_count;
     e->kept[0] = (struct sop_kept){.manifest = *take_newest, .used = true};
     memset(take_newest, 0, sizeof *take_newest);
     for (size_t i = 0; i < count && !e->kept[1].used; i++) {
-        if (sop_lsn_cmp(names[i].lsn, e->kept[0].manifest.point.lsn) < 0) {
-            struct sop_manifest older;
-            memset(&older, 0, sizeof older);
-            if (sop_manifest_read(e->volume, names[i].lsn, names[i].member, &older, NULL) ==
-                0) {
-                e->kept[1] = (struct sop_kept){.manifest = older, .used = true};
-            }
+        struct sop_manifest older;
+        struct sop_err why = {0};
+        if (sop_lsn_cmp(names[i].lsn, e->kept[0].manifest.point.lsn) >= 0) {
+            continue;
+        }
+        int rc = sop_manifest_read(e->volume, names[i].lsn, names[i].member, &older, &why);
+        if (rc == 0) {
+            e->kept[1] = (struct sop_kept){.manifest = older, .used = true};
+        } else if (rc != SOP_ERR_NOT_FOUND) { /* swept meanwhile */
+            pass_over(e->passed, &e->passed_count, &names[i], false, &why);
         }
     }
+    if (!e->kept[1].used && first < e->passed_count) {
+        e->passed[first].official = true;
+    }
+}
+
+/* What an attempt left is removed, durably, before the next checkpoint is written: so one that
+ * cannot be read and is older than one that can was complete. */
+static bool any_litter(const struct sop_engine *e)
+{
+    bool any = false;
+    for (size_t i = 0; i < e->passed_count; i++) {
+        any = any || !e->passed[i].official;
+    }
+    return any;
 }
 
 /* Has an owner written a newer checkpoint since `names` were listed (SEALED)? Then what they
@@ -522,7 +625,8 @@ struct choice {
     size_t count;
     size_t at; /* of the manifest in use; == count: the state before the first one */
     struct sop_manifest manifest;
-    struct sop_err damage; /* why a newer one could not be used */
+    struct sop_passed_over passed[SOP_PASSED_OVER_MAX]; /* newer ones that cannot be used */
+    size_t passed_count;
 };
 
 static const struct sop_manifest *chosen(const struct choice *c)
@@ -570,6 +674,8 @@ static int load_newest(struct sop_engine **out, const struct sop_engine_options 
         bool damaged = false;
         int rc = load_chosen(out, options, c, &damaged, &why);
         if (rc == 0) {
+            memcpy((*out)->passed, c->passed, sizeof c->passed);
+            (*out)->passed_count = c->passed_count;
             return 0;
         }
         if (may_be_swept(rc) &&
@@ -580,10 +686,39 @@ static int load_newest(struct sop_engine **out, const struct sop_engine_options 
             *err = why;
             return rc;
         }
-        if (c->damage.code == 0) {
-            c->damage = why;
-        }
+        pass_over(c->passed, &c->passed_count, &c->names[c->at], false, &why);
     }
+}
+
+/* The newest checkpoint of history may be newer than all whose manifests are there. */
+static void note_missing(struct sop_engine *e, const struct choice *c)
+{
+    const struct sop_manifest_name *newest = &e->official;
+    struct sop_manifest found;
+    struct sop_err why = {0};
+    if (newest->lsn.slot == 0 ||
+        (c->count > 0 && sop_lsn_cmp(newest->lsn, c->names[0].lsn) <= 0)) {
+        return;
+    }
+    int rc = sop_manifest_read(e->volume, newest->lsn, newest->member, &found, &why);
+    if (rc == 0) {
+        sop_manifest_fini(&found); /* written since the list was made */
+    } else if (moved_on(e->volume, newest, 1, NULL) != SOP_ERR_SEALED) {
+        pass_over(e->passed, &e->passed_count, newest, true, &why);
+    }
+}
+
+/* The manifest in use may be whole and never have been synced: its writer was killed before it
+ * made the checkpoint official. Its successor will count on it as the older one that is kept.
+ */
+static int settle(struct sop_engine *e, const struct choice *c, struct sop_err *err)
+{
+    const struct sop_manifest *m = chosen(c);
+    if (m == NULL || e->options.observer ||
+        (sop_lsn_cmp(e->official.lsn, m->point.lsn) == 0 && e->official.member == m->member)) {
+        return 0;
+    }
+    return sop_manifest_settle(e->volume, m->point.lsn, m->member, err);
 }
 
 /* One try with the manifests that are there now. SEALED: look again. */
@@ -605,17 +740,24 @@ static int open_once(struct sop_engine **out, const struct sop_engine_options *o
             rc = moved_on(options->volume, c.names, c.count, err);
         }
         bool gone = rc == SOP_ERR_SEALED || rc == SOP_ERR_DATA_LOSS;
-        if (gone && c.damage.code != 0 && c.at == c.count) {
-            rc = c.damage.code; /* history is gone: the manifest was needed */
-            *err = c.damage;
+        if (gone && c.passed_count > 0 && c.at == c.count) {
+            rc = c.passed[0].why.code; /* history is gone: the manifest was needed */
+            *err = c.passed[0].why;
         }
         if (may_be_swept(rc) &&
             moved_on(options->volume, c.names, c.count, NULL) == SOP_ERR_SEALED) {
             rc = SOP_ERR_SEALED;
         }
     }
+    if (rc == 0) {
+        note_missing(e, &c);
+        rc = settle(e, &c, err);
+    }
     if (rc == 0 && c.at < c.count) {
         keep_manifests(e, &c.manifest, c.names, c.count);
+    }
+    if (rc == 0) {
+        e->litter = any_litter(e);
     }
     sop_manifest_fini(&c.manifest);
     sop_free(c.names);
@@ -628,15 +770,23 @@ static int open_once(struct sop_engine **out, const struct sop_engine_options *o
     return rc;
 }
 
-/* Of an observer: has the owner written a newer checkpoint than the one that is followed? */
+bool sop_engine_overtaken(struct sop_engine *e)
+{
+    struct sop_manifest_name known = {0};
+    if (e->kept[0].used) {
+        known.lsn = e->kept[0].manifest.point.lsn;
+    }
+    for (size_t i = 0; i < e->passed_count; i++) {
+        if (sop_lsn_cmp(known.lsn, e->passed[i].lsn) < 0) {
+            known.lsn = e->passed[i].lsn;
+        }
+    }
+    return moved_on(e->volume, &known, 1, NULL) == SOP_ERR_SEALED;
+}
+
 static bool owner_moved_on(void *arg)
 {
-    const struct sop_engine *e = (const struct sop_engine *)arg;
-    struct sop_manifest_name ours = {0};
-    if (e->kept[0].used) {
-        ours.lsn = e->kept[0].manifest.point.lsn;
-    }
-    return moved_on(e->volume, &ours, 1, NULL) == SOP_ERR_SEALED;
+    return sop_engine_overtaken(arg);
 }
 
 int sop_engine_open(struct sop_engine **out, const struct sop_engine_options *options,

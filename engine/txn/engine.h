@@ -39,6 +39,16 @@ struct sop_kept {
     bool used;
 };
 
+/* A checkpoint that opening could not use, though it is newer than the one in use, or the one
+ * that should be kept beside that. */
+struct sop_passed_over {
+    struct sop_lsn lsn;
+    uint64_t member;
+    bool official; /* it was complete once. false: it may be what a crash left of an attempt */
+    struct sop_err why;
+};
+#define SOP_PASSED_OVER_MAX 4 /* the newest ones are remembered */
+
 struct sop_engine {
     struct sop_engine_options options;
     struct sop_volume *volume;
@@ -58,8 +68,8 @@ struct sop_engine {
     uint32_t idle_count;
 
     struct sop_mutex trees_mutex;
-    struct sop_tree **trees; /* by store id */
-    size_t trees_cap;
+    struct sop_tree **trees; /* ascending by store id */
+    size_t trees_count, trees_cap;
     _Atomic uint64_t next_page, next_store, next_item;
 
     struct sop_mutex commit; /* held by the leader, and where history must stand still */
@@ -77,8 +87,12 @@ struct sop_engine {
     struct sop_mutex maintain;
     struct sop_epoch_slot *maintain_slot;       /* maintain lock */
     struct sop_kept kept[SOP_CHECKPOINTS_KEPT]; /* [0] newest; maintain lock */
-    bool manifests_unsynced; /* some were removed, not yet for good; maintain lock */
-    bool litter;             /* files of a failed checkpoint may be left; maintain lock */
+    /* Until a newer checkpoint takes their place; maintain lock. */
+    struct sop_passed_over passed[SOP_PASSED_OVER_MAX];
+    size_t passed_count;
+    struct sop_manifest_name official; /* the newest one that replay met; while opening */
+    bool manifests_unsynced;           /* some were removed, not yet for good; maintain lock */
+    bool litter; /* files of a failed checkpoint may be left; maintain lock */
     uint64_t checkpoint_trigger_bytes;
     uint64_t packed_bytes; /* appended to packs until the newest checkpoint; maintain lock */
     _Atomic uint64_t
@@ -104,6 +118,9 @@ struct sop_engine {
  * sop_db_open. */
 int sop_engine_open(struct sop_engine **out, const struct sop_engine_options *options,
                     struct sop_err *err) SOP_MUST_USE;
+/* Has the owner written a newer checkpoint than all that this engine knows? Then what it reads
+ * may have been swept. For an observer. */
+bool sop_engine_overtaken(struct sop_engine *e);
 /* No transaction may be open. orderly false: as if the process had died (nothing is written).
  */
 int sop_engine_close(struct sop_engine **e, bool orderly, struct sop_err *err);
@@ -118,9 +135,17 @@ int sop_engine_fatal(struct sop_engine *e, int rc, struct sop_err *err);
  * and the database goes on; anything else is fatal. Gives the code. */
 int sop_engine_append_failed(struct sop_engine *e, int rc, struct sop_err *err);
 
-struct sop_tree *sop_engine_tree(struct sop_engine *e, uint64_t store); /* NULL: unknown */
+/* NULL: unknown. What a transaction is creating is found, too: only that transaction, and
+ * replay, may know its id. */
+struct sop_tree *sop_engine_tree(struct sop_engine *e, uint64_t store);
+/* For whoever has the id from elsewhere: NULL for what was never committed, and may be freed by
+ * its transaction at any time. */
+struct sop_tree *sop_engine_shown_tree(struct sop_engine *e, uint64_t store);
 int sop_engine_add_tree(struct sop_engine *e, struct sop_tree *t,
                         struct sop_err *err) SOP_MUST_USE;
+/* Takes a tree that was never committed out of the table and frees it. Its id is not used
+ * again. By the thread of the transaction that made it. */
+void sop_engine_forget_tree(struct sop_engine *e, struct sop_tree *t);
 uint64_t sop_engine_new_store_id(struct sop_engine *e);
 uint64_t sop_engine_new_page_id(struct sop_engine *e);
 uint64_t sop_engine_new_item_number(struct sop_engine *e); /* counts since open, from 1 */
@@ -155,6 +180,8 @@ int sop_engine__sweep_checkpoints(struct sop_engine *e, struct sop_err *err) SOP
 int sop_engine__free_dropped(struct sop_engine *e, bool locked,
                              struct sop_err *err) SOP_MUST_USE;
 bool sop_engine__any_dropped(struct sop_engine *e); /* commit lock */
+/* The first removed store with a greater id whose pages are not all freed; NULL: none. */
+struct sop_tree *sop_engine__next_dropped(struct sop_engine *e, uint64_t after);
 /* What all files of the database take on the volume now. Any thread. */
 int sop_engine_volume_bytes(struct sop_engine *e, uint64_t *bytes,
                             struct sop_err *err) SOP_MUST_USE;

@@ -1,7 +1,8 @@
 /* One store as the engine keeps it in memory, and reading it at a moment.
  *
- * A tree object lives as long as the engine; whether it exists at a moment is said by
- * created/dropped. Reading functions are called inside an epoch with the moment pinned. */
+ * Whether a tree exists at a moment is said by created/dropped. Its object lives as long as the
+ * engine, unless the transaction that made it was never committed: then it goes with that.
+ * Reading functions are called inside an epoch with the moment pinned. */
 #ifndef SOP_TREE_H
 #define SOP_TREE_H
 
@@ -14,7 +15,6 @@ struct sop_tree_count {
 };
 
 struct sop_tree {
-    struct sop_tree *next; /* list of all trees */
     uint64_t id;
     uint64_t root;
     _Atomic uint64_t created; /* moment, SOP_NEVER until then */

@@ -158,13 +158,14 @@ static void forget_prepared(struct sop_engine *e, struct sop_txn *t)
     sop_mutex_unlock(&e->commit);
 }
 
-/* Trees that this transaction made and that never came to be. */
+/* Frees the trees that this transaction made and that never came to be. Nobody else has seen
+ * them: neither the catalog nor a record names them, and the batch that had them is undone. */
 static void drop_created(struct sop_txn *t)
 {
     for (struct sop_access *a = t->accesses; a != NULL; a = a->next) {
-        if (a->created && a->tree->created == SOP_NEVER) {
-            atomic_store(&a->tree->dropped,
-                         0); /* stays in the table: ids are never used again */
+        if (a->created && atomic_load(&a->tree->created) == SOP_NEVER) {
+            sop_engine_forget_tree(t->engine, a->tree);
+            a->tree = NULL;
         }
     }
 }

@@ -171,6 +171,18 @@ static bool kept_manifest(const struct sop_engine *e, const struct sop_manifest_
     return false;
 }
 
+/* What opening could not use and history does not name is of no use to anybody. */
+static bool is_attempt(const struct sop_engine *e, const struct sop_manifest_name *n)
+{
+    for (size_t i = 0; i < e->passed_count; i++) {
+        const struct sop_passed_over *x = &e->passed[i];
+        if (sop_lsn_cmp(x->lsn, n->lsn) == 0 && x->member == n->member) {
+            return !x->official;
+        }
+    }
+    return false;
+}
+
 /* What a manifest names may go only after its own name is gone for good: a power loss could
  * bring the manifest back without its extents. */
 static int sweep_manifests(struct sop_engine *e, struct sop_err *err)
@@ -179,8 +191,9 @@ static int sweep_manifests(struct sop_engine *e, struct sop_err *err)
     size_t count = 0;
     int rc = sop_manifest_list(e->volume, &names, &count, err);
     for (size_t i = 0; i < count && rc == 0; i++) {
-        if (!kept_manifest(e, &names[i]) &&
-            !not_ours_to_judge(e, names[i].member, names[i].lsn)) {
+        bool garbage =
+            is_attempt(e, &names[i]) || !not_ours_to_judge(e, names[i].member, names[i].lsn);
+        if (garbage && !kept_manifest(e, &names[i])) {
             rc = sop_manifest_unlink(e->volume, names[i].lsn, names[i].member, err);
             e->manifests_unsynced = true;
         }
@@ -559,31 +572,16 @@ static int free_store(struct sop_engine *e, struct sop_tree *t, bool locked,
     return rc != 0 ? sop_err_wrap(err, rc, "free removed store %" PRIu64, t->id) : 0;
 }
 
-/* The first removed store with an id >= *at whose pages are not all freed; NULL: none. */
-static struct sop_tree *next_dropped(struct sop_engine *e, size_t *at)
-{
-    struct sop_tree *found = NULL;
-    sop_mutex_lock(&e->trees_mutex);
-    for (; *at < e->trees_cap && found == NULL; (*at)++) {
-        struct sop_tree *t = e->trees[*at];
-        found = t != NULL && t->freeing ? t : NULL;
-    }
-    sop_mutex_unlock(&e->trees_mutex);
-    return found;
-}
-
 bool sop_engine__any_dropped(struct sop_engine *e)
 {
-    size_t at = 0;
-    return next_dropped(e, &at) != NULL;
+    return sop_engine__next_dropped(e, 0) != NULL;
 }
 
 int sop_engine__free_dropped(struct sop_engine *e, bool locked, struct sop_err *err)
 {
-    size_t at = 0;
     int rc = 0;
-    for (struct sop_tree *t = next_dropped(e, &at); t != NULL && rc == 0;
-         t = next_dropped(e, &at)) {
+    for (struct sop_tree *t = sop_engine__next_dropped(e, 0); t != NULL && rc == 0;
+         t = sop_engine__next_dropped(e, t->id)) {
         rc = free_store(e, t, locked, err);
     }
     return rc;

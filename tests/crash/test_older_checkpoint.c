@@ -101,8 +101,50 @@ static uint64_t replayed(void)
     return stats.open_records;
 }
 
-/* Opens with one file damaged: everything is there, after a longer replay, and after as many
- * checkpoints as are kept the database is sound. */
+static char findings[8192];
+
+static void note_error(void *arg, int severity, const char *finding)
+{
+    size_t used = strlen(findings);
+    (void)arg;
+    if (severity == 2) {
+        (void)snprintf(findings + used, sizeof findings - used, "%s\n", finding);
+    }
+}
+
+static int verify(bool deep)
+{
+    findings[0] = 0;
+    return sop_db_verify(kit.db, deep, note_error, NULL, NULL, NULL, &kit.err);
+}
+
+/* Opening went on without the file, but who asks is told. */
+static void is_reported(const char *path, enum damage how)
+{
+    struct sop_db_stats stats = {.size = sizeof stats};
+    for (int deep = 0; deep < 2; deep++) {
+        FAILS(DATA_LOSS, verify(deep == 1), kit.err);
+        const char *named = strstr(findings, path);
+        ck_assert_msg(named != NULL, "%s is not named: %s", path, findings);
+        const char *offset = strstr(named, "at byte");
+        ck_assert_msg(how == MISSING || offset != NULL, "no offset: %s", findings);
+    }
+    OK(sop_db_stats(kit.db, &stats, &kit.err), kit.err);
+    ck_assert_uint_eq(stats.checkpoints_damaged, 1);
+}
+
+static void is_reported_no_more(void)
+{
+    struct sop_db_stats stats = {.size = sizeof stats};
+    int rc = verify(true);
+    ck_assert_msg(rc == 0, "%s", findings);
+    OK(sop_db_stats(kit.db, &stats, &kit.err), kit.err);
+    ck_assert_uint_eq(stats.checkpoints_damaged, 0);
+}
+
+/* Opens with one file damaged: everything is there, after a longer replay, and verification
+ * names the file until a checkpoint has taken its place, and after as many checkpoints as are
+ * kept the database is sound. */
 static void open_with(const char *path, enum damage how)
 {
     OK(sop_volume_sim_copy(whole, &disk, &kit.err), kit.err);
@@ -110,13 +152,16 @@ static void open_with(const char *path, enum damage how)
     OK(try_open(true), kit.err);
     check_items();
     ck_assert_uint_gt(replayed(), 2 * ITEMS - 1);
+    is_reported(path, how);
     OK(sop_db_close(&kit.db, &kit.err), kit.err);
     OK(try_open(false), kit.err);
     check_items();
     ck_assert_uint_gt(replayed(), 2 * ITEMS - 1);
+    is_reported(path, how);
     for (unsigned i = 0; i < SOP_CHECKPOINTS_KEPT; i++) {
         db_kit_put(&kit, "s", numbered(i), "value");
         OK(sop_db_checkpoint(kit.db, &kit.err), kit.err);
+        is_reported_no_more();
     }
     check_items();
     db_kit_verify(&kit);
@@ -155,6 +200,35 @@ START_TEST(an_older_checkpoint_serves)
 }
 END_TEST
 
+/* The manifest that would serve if the newest one were damaged. */
+START_TEST(damage_of_the_older_manifest_is_reported)
+{
+    struct sop_manifest_name *names = NULL;
+    struct sop_manifest m;
+    size_t count = 0;
+    char path[96];
+    make_database(SOP_CHECKPOINTS_KEPT);
+    OK(sop_manifest_list(whole, &names, &count, &kit.err), kit.err);
+    ck_assert_uint_eq(count, SOP_CHECKPOINTS_KEPT);
+    OK(sop_manifest_read(whole, names[1].lsn, names[1].member, &m, &kit.err), kit.err);
+    name_of_manifest(&m, path);
+    for (enum damage how = EMPTY; how < DAMAGES; how++) {
+        OK(sop_volume_sim_copy(whole, &disk, &kit.err), kit.err);
+        damage_file(path, how);
+        OK(try_open(false), kit.err);
+        check_items();
+        is_reported(path, how);
+        OK(sop_db_checkpoint(kit.db, &kit.err), kit.err);
+        is_reported_no_more();
+        OK(sop_db_close(&kit.db, &kit.err), kit.err);
+        sop_volume_destroy(disk);
+    }
+    sop_manifest_fini(&m);
+    sop_free(names);
+    sop_volume_destroy(whole);
+}
+END_TEST
+
 START_TEST(what_both_checkpoints_name_is_lost)
 {
     struct sop_manifest m;
@@ -189,6 +263,7 @@ int main(void)
     TCase *t = tcase_create("serves");
     tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, an_older_checkpoint_serves, 0, 3);
+    tcase_add_test(t, damage_of_the_older_manifest_is_reported);
     tcase_add_test(t, what_both_checkpoints_name_is_lost);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

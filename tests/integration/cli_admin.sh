@@ -72,6 +72,10 @@ expect 0 "$ctl" doctor "$work" --processes 2 -o json
 same "doctor as JSON" "$("$json" fit <"$work/out")" "true"
 same "doctor leaves nothing" "$(cd "$work" && ls -d -- *doctor* 2>/dev/null)" ""
 expect 2 "$ctl" doctor "$work" --processes 0
+if [ -d /proc/self ]; then
+    expect 3 "$ctl" doctor /proc
+    contains "doctor of a file system of the kernel" "$err" "takes no new files"
+fi
 
 # a limit on bytes: refused, and what is there stays
 head -c 2000000 /dev/urandom >"$work/random"

@@ -91,6 +91,25 @@ same "other columns as JSON" "$out" '{"name":"Bob","city":"New York"}'
 expect 0 "$ctl" load names "$work/rows.csv" --create --key-columns 2 --value-column 3
 expect 0 "$ctl" get names Ann
 same "columns by number" "$out" "Rome"
+# names of columns that a JSON object cannot hold are refused, not dropped
+printf 'id,name,name\n1,Ann,Rome\n' >"$work/twice.csv"
+expect 2 "$ctl" load twice "$work/twice.csv" --create --key-columns id
+contains "two columns of one name" "$err" "columns 2 and 3 are both named 'name'"
+printf 'id,n\351e\n1,Ann\n' >"$work/latin.csv"
+expect 2 "$ctl" load latin "$work/latin.csv" --create --key-columns id
+contains "a name that is not UTF-8" "$err" "the name of column 2 is not UTF-8"
+printf 'id,a\000b\n1,Ann\n' >"$work/zero.csv"
+expect 2 "$ctl" load zero "$work/zero.csv" --create --key-columns id
+contains "a name with a zero byte" "$err" "the name of column 2 has a zero byte"
+
+# nothing at all is not what was meant; a header alone may be
+: >"$work/empty.csv"
+expect 2 "$ctl" load plain "$work/empty.csv"
+contains "an empty CSV" "$err" "the CSV is empty: its first line names the columns"
+expect 0 "$ctl" load plain "$work/empty.csv" --no-header -o json
+printf 'key,value\n' >"$work/header.csv"
+expect 0 "$ctl" load plain "$work/header.csv" -o json
+
 printf '7,seven\n8,eight\n' >"$work/bare.csv"
 expect 0 "$ctl" load bare "$work/bare.csv" --create --no-header
 expect 0 "$ctl" get bare 8

@@ -1,22 +1,32 @@
 #!/bin/sh
-# The example of README.md does what it says, twice in the same folder (the second run finds the
-# database of the first), and README.md shows exactly that file (tools/check-names looks).
-#   example.sh PROGRAM
+# The examples do what they say. hello: the store is made once, so a second run in the same folder
+# is told that it is there, which also shows that the first was durable. steps: works with what it
+# finds. README.md shows exactly hello.c (tools/check-readme looks).
+#   example.sh HELLO STEPS
 set -eu
 
-program=$1
+hello=$1
+steps=$2
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 
-for run in first second; do
-    said=$("$program")
-    if [ "$said" != "ada wrote the first program" ]; then
-        echo "$run run: expected 'ada wrote the first program', got '$said'" >&2
-        exit 1
-    fi
-done
-if [ ! -f hello.db/sop.db ]; then
-    echo "no database was left in hello.db" >&2
+fail()
+{
+    echo "$*" >&2
     exit 1
-fi
+}
+
+said=$("$hello") || fail "hello failed: $said"
+[ "$said" = "ada is on disk" ] || fail "hello said '$said'"
+[ -f hello.db/sop.db ] || fail "no database was left in hello.db"
+said=$("$hello") && fail "hello made its store twice"
+case $said in
+*"create store users: "*) ;;
+*) fail "the second hello said '$said'" ;;
+esac
+
+for run in first second; do
+    said=$("$steps") || fail "steps failed in its $run run"
+    [ "$said" = "ada wrote the first program" ] || fail "steps said '$said' in its $run run"
+done

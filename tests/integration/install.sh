@@ -24,7 +24,7 @@ runs_well() # PROGRAM: as a user would run it, in a folder of its own
     mkdir "$work/run"
     said=$(cd "$work/run" && "$1")
     rm -rf "$work/run"
-    [ "$said" = "ada wrote the first program" ] || fail "$1 said '$said'"
+    [ "$said" = "ada is on disk" ] || fail "$1 said '$said'"
 }
 
 for header in "$source"/include/sop/*.h; do

@@ -80,8 +80,8 @@ START_TEST(a_copy_has_everything_and_its_own_id)
     sample_same(before, sample_digest(f.db));
     struct sop_db *copy = open_copy(f.copy);
     sample_same(before, sample_digest(copy));
-    struct sop_db_stats a;
-    struct sop_db_stats b;
+    struct sop_db_stats a = {.size = sizeof a};
+    struct sop_db_stats b = {.size = sizeof b};
     ck_assert_int_eq(sop_db_stats(f.db, &a, &err), 0);
     ck_assert_int_eq(sop_db_stats(copy, &b, &err), 0);
     ck_assert_int_ne(memcmp(a.database_id, b.database_id, 16), 0);

@@ -312,7 +312,7 @@ struct handles {
 static void use_in_child(struct handles *h)
 {
     struct sop_err *err = &kit.err;
-    struct sop_db_stats stats;
+    struct sop_db_stats stats = {.size = sizeof stats};
     struct sop_view v;
     struct sop_txn *t2 = NULL;
     struct sop_snapshot *p2 = NULL;
@@ -726,9 +726,43 @@ START_TEST(destroyed_is_gone)
 }
 END_TEST
 
+/* A program of an older release gets what it knows, and not a byte more. */
+START_TEST(statistics_are_as_long_as_the_caller_says)
+{
+    struct {
+        struct sop_db_stats stats;
+        uint8_t behind[64];
+    } room;
+    const size_t all = sizeof(struct sop_db_stats);
+    const size_t first = offsetof(struct sop_db_stats, checkpoints_damaged);
+    const size_t wrong[] = {0, 1, first - 1, all + 1, SIZE_MAX};
+    open_it();
+    db_kit_store(&kit, "s", NULL);
+    for (size_t size = first; size <= all; size += 8) {
+        memset(&room, 0xa5, sizeof room);
+        room.stats.size = size;
+        OK(sop_db_stats(kit.db, &room.stats, &kit.err), kit.err);
+        ck_assert_uint_eq(room.stats.size, size);
+        ck_assert_uint_eq(room.stats.stores, 1);
+        for (size_t i = size; i < sizeof room; i++) {
+            ck_assert_uint_eq(((const uint8_t *)&room)[i], 0xa5);
+        }
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        memset(&room, 0xa5, sizeof room);
+        room.stats.size = wrong[i];
+        FAILS(INVALID, sop_db_stats(kit.db, &room.stats, &kit.err), kit.err);
+        ck_assert_uint_eq(room.stats.size, wrong[i]);
+        for (size_t k = sizeof room.stats.size; k < sizeof room; k++) {
+            ck_assert_uint_eq(((const uint8_t *)&room)[k], 0xa5);
+        }
+    }
+}
+END_TEST
+
 START_TEST(closed_handles_are_refused)
 {
-    struct sop_db_stats s;
+    struct sop_db_stats s = {.size = sizeof s};
     struct sop_snapshot *p = NULL;
     FAILS(CLOSED, sop_db_stats(NULL, &s, &kit.err), kit.err);
     FAILS(CLOSED, sop_maintain(NULL, &kit.err), kit.err);
@@ -761,6 +795,7 @@ int main(void)
     tcase_add_test(all, quota_stops_growth_not_deletes);
     tcase_add_test(all, more_data_than_cache);
     tcase_add_test(all, destroyed_is_gone);
+    tcase_add_test(all, statistics_are_as_long_as_the_caller_says);
     tcase_add_test(all, closed_handles_are_refused);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);

@@ -425,8 +425,8 @@ END_TEST
 START_TEST(delete_does_not_fetch_the_value)
 {
     struct sop_store_options o;
-    struct sop_db_stats before;
-    struct sop_db_stats after;
+    struct sop_db_stats before = {.size = sizeof before};
+    struct sop_db_stats after = {.size = sizeof after};
     static char big[300000];
     sop_store_options_init(&o);
     o.values = SOP_VALUES_BIG;

@@ -55,7 +55,7 @@ static inline uint8_t *filler(size_t len, unsigned seed)
 
 static inline struct sop_db_stats stats_of(struct db_kit *k)
 {
-    struct sop_db_stats s;
+    struct sop_db_stats s = {.size = sizeof s};
     OK(sop_db_stats(k->db, &s, &k->err), k->err);
     return s;
 }
