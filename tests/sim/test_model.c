@@ -8,6 +8,8 @@
  * SOP_STEPS the steps of each round, SOP_TRACE=1 prints every step. */
 #include "tests/sim/model/world.h"
 
+#include "tests/lib/write_once.h"
+
 /* ---- the rest of life ----------------------------------------------------------------------
  */
 
