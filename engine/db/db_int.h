@@ -206,6 +206,9 @@ static inline struct sop_seen sop_seen_nothing(uint8_t was)
  * of the caller's. */
 int sop_store__see(struct sop_store *s, struct sop_slice full, struct sop_seen *seen,
                    struct sop_err *err) SOP_MUST_USE;
+/* The same in a leaf that is known (sop_txn_look_in); NULL: it is not. */
+int sop_store__see_in(struct sop_store *s, struct sop_slice full, struct sop_version *leaf,
+                      struct sop_seen *seen, struct sop_err *err) SOP_MUST_USE;
 static inline void sop_store__seen(struct sop_store *s, const struct sop_seen *seen)
 {
     sop_txn_look_end(s->txn, &seen->look);

@@ -6,6 +6,8 @@
 #include "engine/btree/keycode.h"
 #include "engine/db/db_int.h"
 
+#define GROUP_MAX 64u /* keys whose look-ups are fetched ahead together */
+
 /* ---- keys ----------------------------------------------------------------------------------
  */
 
@@ -219,8 +221,14 @@ static int see_cell(struct sop_store *s, struct sop_seen *seen, struct sop_err *
 int sop_store__see(struct sop_store *s, struct sop_slice full, struct sop_seen *seen,
                    struct sop_err *err)
 {
+    return sop_store__see_in(s, full, NULL, seen, err);
+}
+
+int sop_store__see_in(struct sop_store *s, struct sop_slice full, struct sop_version *leaf,
+                      struct sop_seen *seen, struct sop_err *err)
+{
     seen->old_place = NULL;
-    int rc = sop_txn_look(s->txn, s->access, full, &seen->look, err);
+    int rc = sop_txn_look_in(s->txn, s->access, full, leaf, &seen->look, err);
     if (rc != 0) {
         return rc;
     }
@@ -344,15 +352,15 @@ static int put_entry(struct sop_store *s, struct sop_slice full, const struct so
     return rc == 0 ? sop_store__put(s, full, seen, ride, cell_value, kind, err) : rc;
 }
 
-static int add_unique(struct sop_store *s, const struct sop_entry *e, bool *added,
-                      struct sop_err *err)
+static int add_unique(struct sop_store *s, const struct sop_entry *e, struct sop_version *leaf,
+                      bool *added, struct sop_err *err)
 {
     struct sop_slice full;
     struct sop_seen seen;
     *added = false;
     int rc = sop_store__key(s, e->key, NULL, &full, err);
     if (rc == 0) {
-        rc = sop_store__see(s, full, &seen, err);
+        rc = sop_store__see_in(s, full, leaf, &seen, err);
     }
     if (rc != 0) {
         return rc;
@@ -376,14 +384,15 @@ static int add_duplicate(struct sop_store *s, const struct sop_entry *e, struct 
     return rc == 0 ? put_entry(s, full, &seen, e->ride, e->value, err) : rc;
 }
 
-/* After begin_change. */
-static int add(struct sop_store *s, const struct sop_entry *e, struct sop_err *err)
+/* After begin_change. leaf: as in sop_store__see_in. */
+static int add(struct sop_store *s, const struct sop_entry *e, struct sop_version *leaf,
+               struct sop_err *err)
 {
     bool added = false;
     if (!s->card->facts.unique) {
         return add_duplicate(s, e, err);
     }
-    int rc = add_unique(s, e, &added, err);
+    int rc = add_unique(s, e, leaf, &added, err);
     return rc != 0 || added ? rc
                             : SOP_ERR(err, EXISTS, "an item with this key is there already");
 }
@@ -391,7 +400,7 @@ static int add(struct sop_store *s, const struct sop_entry *e, struct sop_err *e
 int sop_add(struct sop_store *s, const struct sop_entry *e, struct sop_err *err)
 {
     int rc = begin_change(s, e, err);
-    return rc == 0 ? add(s, e, err) : rc;
+    return rc == 0 ? add(s, e, NULL, err) : rc;
 }
 
 int sop_add_if_absent(struct sop_store *s, const struct sop_entry *e, bool *added,
@@ -400,7 +409,7 @@ int sop_add_if_absent(struct sop_store *s, const struct sop_entry *e, bool *adde
     *added = false;
     int rc = begin_change(s, e, err);
     if (rc == 0 && s->card->facts.unique) {
-        return add_unique(s, e, added, err);
+        return add_unique(s, e, NULL, added, err);
     }
     struct sop_buf first = {0};
     if (rc == 0) {
@@ -586,15 +595,47 @@ int sop_remove(struct sop_store *s, struct sop_slice key, struct sop_err *err)
     return rc == 0 ? remove_full(s, full, err) : rc;
 }
 
+/* Brings together what the look-ups of a group of keys will touch. Only in unique stores is the
+ * key that the user gives the whole one. */
+static void fetch_ahead(struct sop_store *s, const struct sop_slice *keys, size_t count,
+                        struct sop_version **leaves)
+{
+    if (s->card->facts.unique && s->txn->mode != SOP_NO_CHECK) {
+        sop_txn_fetch_ahead(s->txn, s->access, keys, count, leaves);
+    } else {
+        memset(leaves, 0, count * sizeof *leaves);
+    }
+}
+
+/* Adds a group; *done as in sop_add_many. */
+static int add_group(struct sop_store *s, const struct sop_entry *entries, size_t count,
+                     size_t *done, struct sop_err *err)
+{
+    struct sop_slice keys[GROUP_MAX];
+    struct sop_version *leaves[GROUP_MAX];
+    int rc = 0;
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = entries[i].key;
+    }
+    enter(s);
+    fetch_ahead(s, keys, count, leaves);
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        rc = check_sizes(&entries[i], err);
+        rc = rc == 0 ? add(s, &entries[i], leaves[i], err) : rc;
+        *done += rc == 0;
+    }
+    leave(s);
+    return rc;
+}
+
 int sop_add_many(struct sop_store *s, const struct sop_entry *entries, size_t count,
                  size_t *done, struct sop_err *err)
 {
     int rc = sop_store__writable(s, err);
     *done = 0;
     while (*done < count && rc == 0) {
-        rc = check_sizes(&entries[*done], err);
-        rc = rc == 0 ? add(s, &entries[*done], err) : rc;
-        *done += rc == 0;
+        size_t n = count - *done < GROUP_MAX ? count - *done : GROUP_MAX;
+        rc = add_group(s, entries + *done, n, done, err);
     }
     return rc;
 }
@@ -750,9 +791,10 @@ static int answer_seen(struct sop_store *s, struct sop_slice user, const struct 
     return rc == 0 ? answer_item(s->txn->user, user, ride, sop_slice(NULL, 0), f, err) : rc;
 }
 
-/* Looks one key up; the view's numbers are final, its slices are in *f. */
-static int get_one(struct sop_store *s, struct sop_slice user, struct sop_view *view,
-                   struct found *f, struct sop_err *err)
+/* Looks one key up, in a leaf that is known or NULL; the view's numbers are final, its slices
+ * are in *f. */
+static int get_one(struct sop_store *s, struct sop_slice user, struct sop_version *leaf,
+                   struct sop_view *view, struct found *f, struct sop_err *err)
 {
     struct sop_slice full;
     struct sop_look look;
@@ -763,7 +805,7 @@ static int get_one(struct sop_store *s, struct sop_slice user, struct sop_view *
         rc = sop_txn_read_point(s->txn, s->access, full, err);
     }
     if (rc == 0) {
-        rc = sop_txn_look(s->txn, s->access, full, &look, err);
+        rc = sop_txn_look_in(s->txn, s->access, full, leaf, &look, err);
     }
     if (rc != 0) {
         return rc;
@@ -815,11 +857,41 @@ int sop_get(struct sop_store *s, struct sop_slice key, struct sop_view *view,
     struct sop_session *session = s->txn->user;
     next_answer(session);
     memset(view, 0, sizeof *view);
-    rc = get_one(s, key, view, &f, err);
+    rc = get_one(s, key, NULL, view, &f, err);
     if (rc == 0 && !f.there) {
         rc = SOP_ERR(err, NOT_FOUND, "there is no item with this key");
     }
     settle(session, &f, view);
+    return rc;
+}
+
+/* Some of the keys of sop_get_many, looked up together. */
+struct group {
+    struct sop_store *store;
+    struct sop_view *views;
+    bool *found;
+    struct found *all;
+};
+
+static int get_group(const struct group *g, const struct sop_slice *keys, size_t count,
+                     struct sop_err *err)
+{
+    struct sop_version *leaves[GROUP_MAX] = {NULL};
+    int rc = 0;
+    bool together = g->store->card->facts.values == SOP_VALUES_SMALL;
+    if (together) { /* else values are read from packs, and no epoch should wait for that */
+        enter(g->store);
+        fetch_ahead(g->store, keys, count, leaves);
+    }
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        memset(&g->views[i], 0, sizeof g->views[i]);
+        rc = get_one(g->store, keys[i], leaves[i], &g->views[i], &g->all[i], err);
+        rc = rc == SOP_ERR_NOT_FOUND ? 0 : rc;
+        g->found[i] = rc == 0 && g->all[i].there;
+    }
+    if (together) {
+        leave(g->store);
+    }
     return rc;
 }
 
@@ -836,11 +908,9 @@ int sop_get_many(struct sop_store *s, const struct sop_slice *keys, size_t count
         return SOP_ERR(err, NOMEM, "look %zu keys up", count);
     }
     next_answer(session);
-    for (size_t i = 0; i < count && rc == 0; i++) {
-        memset(&views[i], 0, sizeof views[i]);
-        rc = get_one(s, keys[i], &views[i], &all[i], err);
-        rc = rc == SOP_ERR_NOT_FOUND ? 0 : rc;
-        found[i] = rc == 0 && all[i].there;
+    for (size_t i = 0; i < count && rc == 0; i += GROUP_MAX) {
+        struct group g = {.store = s, .views = views + i, .found = found + i, .all = all + i};
+        rc = get_group(&g, keys + i, count - i < GROUP_MAX ? count - i : GROUP_MAX, err);
     }
     for (size_t i = 0; i < count && rc == 0; i++) {
         settle(session, &all[i], &views[i]);

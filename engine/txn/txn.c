@@ -359,13 +359,13 @@ static int note_behind(struct sop_txn *t, struct sop_access *a, struct sop_versi
     return rc;
 }
 
-/* What the snapshot has. Inside an epoch. */
+/* What the snapshot has. Inside an epoch. leaf NULL: found here. */
 static int look_down(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
-                     struct sop_look *look, struct sop_err *err)
+                     struct sop_version *leaf, struct sop_look *look, struct sop_err *err)
 {
-    struct sop_version *leaf = NULL;
-    int rc = sop_tree_descend(&t->engine->pages, a->tree, t->moment, SOP_WAY_KEY, key, 0, &leaf,
-                              NULL, err);
+    int rc = leaf != NULL ? 0
+                          : sop_tree_descend(&t->engine->pages, a->tree, t->moment, SOP_WAY_KEY,
+                                             key, 0, &leaf, NULL, err);
     if (rc == 0) {
         rc = sop_version_find(leaf, &a->tree->order, key, &look->found, &look->item, err);
     }
@@ -388,8 +388,23 @@ static bool is_behind(const struct sop_access *a, struct sop_slice key)
                                    : sop_order_cmp(order, key, a->behind)) >= 0;
 }
 
+void sop_txn_fetch_ahead(struct sop_txn *t, struct sop_access *a, const struct sop_slice *keys,
+                         size_t count, struct sop_version **leaves)
+{
+    memset(leaves, 0, count * sizeof *leaves);
+    if (!a->created && !a->knows_behind) {
+        sop_tree_fetch_ahead(&t->engine->pages, a->tree, t->moment, keys, count, leaves);
+    }
+}
+
 int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
                  struct sop_look *look, struct sop_err *err)
+{
+    return sop_txn_look_in(t, a, key, NULL, look, err);
+}
+
+int sop_txn_look_in(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
+                    struct sop_version *leaf, struct sop_look *look, struct sop_err *err)
 {
     look->cell = NULL;
     look->found = false;
@@ -403,7 +418,7 @@ int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
         return 0;
     }
     sop_epoch_enter(&t->engine->epochs, t->slot);
-    int rc = look_down(t, a, key, look, err);
+    int rc = look_down(t, a, key, leaf, look, err);
     look->inside = rc == 0;
     if (rc != 0) {
         sop_epoch_leave(t->slot);

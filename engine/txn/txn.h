@@ -120,6 +120,15 @@ struct sop_look {
  * slices outlive both inside an epoch of the caller's. On failure nothing is to be ended. */
 int sop_txn_look(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
                  struct sop_look *look, struct sop_err *err) SOP_MUST_USE;
+/* The same, when it is known already which leaf of the snapshot covers the key. Inside the
+ * epoch in which that was found out; leaf NULL: it is not known. */
+int sop_txn_look_in(struct sop_txn *t, struct sop_access *a, struct sop_slice key,
+                    struct sop_version *leaf, struct sop_look *look,
+                    struct sop_err *err) SOP_MUST_USE;
+/* Several keys will be looked up: brings what that touches towards the processor together.
+ * leaves[i] is for sop_txn_look_in of keys[i], or NULL. Inside an epoch. */
+void sop_txn_fetch_ahead(struct sop_txn *t, struct sop_access *a, const struct sop_slice *keys,
+                         size_t count, struct sop_version **leaves);
 static inline void sop_txn_look_end(struct sop_txn *t, const struct sop_look *look)
 {
     if (look->inside) {
