@@ -7,6 +7,9 @@
  * items costs about as much as 300 single changes. */
 #define RUNS_BYTES_MIN    (16u * 1024)
 #define RUNS_BYTES_UNREAD (64u * 1024) /* when the base would have to be read for it */
+/* Up to this size the newest run takes new changes in at once: copying it costs less than each
+ * look-up in one more sheet. */
+#define RUN_BYTES_SMALL 2048u
 
 void sop_plan_init(struct sop_plan *p, struct sop_engine *e, bool replay)
 {
@@ -178,7 +181,8 @@ static struct sop_sheet_meta meta_of(const struct sop_plan *p, const struct sop_
                                    .lsn = p->lsn,
                                    .low = d->low,
                                    .high = d->high,
-                                   .has_high = d->has_high};
+                                   .has_high = d->has_high,
+                                   .loose = true}; /* most are folded before they are written */
 }
 
 /* Operations that a base takes: removals of what is not there say nothing in it. */
@@ -466,7 +470,8 @@ static uint32_t fold_count(const struct sop_pend *d, const struct sop_layer *lay
     }
     uint32_t top = 1;
     uint64_t top_bytes = bytes[0];
-    while (top + 1 < count && top_bytes * 2 >= bytes[top]) {
+    while (top + 1 < count &&
+           (top_bytes * 2 >= bytes[top] || top_bytes + bytes[top] <= RUN_BYTES_SMALL)) {
         top_bytes += bytes[top];
         top++;
     }
@@ -502,7 +507,8 @@ static int merge_image(struct sop_plan *p, struct sop_pend *d, const struct sop_
     uint32_t items = 0;
     if (rc == 0) {
         struct sop_sheet_meta meta = meta_of(p, d, !base);
-        rc = sop_stack_merge(sheets, top, &d->tree->order, &meta, &merged, &items, err);
+        rc = sop_stack_merge(sheets, top, &d->tree->order, &meta, &merged, base ? &items : NULL,
+                             err);
     }
     sop_free((void *)(uintptr_t)image->data);
     if (rc == 0 && base && items != (uint64_t)d->items) {
