@@ -44,7 +44,6 @@ void sop_plan_fini(struct sop_plan *p)
     sop_free(p->events);
     sop_free(p->values);
     sop_free(p->taken);
-    sop_free(p->publish);
     sop_arena_fini(&p->arena);
     memset(p, 0, sizeof *p);
 }
@@ -256,12 +255,27 @@ void sop_plan__unstack(struct sop_plan *p, struct sop_pend *d)
     }
 }
 
+/* Most pages borrow the fences of their source: then there is nothing to compare. */
+static bool same_slice(struct sop_slice a, struct sop_slice b)
+{
+    return a.len == b.len && (a.data == b.data || sop_slice_eq(a, b));
+}
+
+static bool same_fences(const struct sop_pend *d, const struct sop_version *s)
+{
+    return same_slice(d->low, s->low) && d->has_high == s->has_high &&
+           (!d->has_high || same_slice(d->high, s->high));
+}
+
 /* The layer of a source under a page whose fences may have grown beyond the source's. */
 static struct sop_layer clip_layer(const struct sop_pend *d, const struct sop_layer *from)
 {
     const struct sop_order *order = &d->tree->order;
     const struct sop_version *s = d->source;
     struct sop_layer l = *from;
+    if (same_fences(d, s)) {
+        return l;
+    }
     bool grown_low =
         s->low.len > 0 && (d->low.len == 0 || sop_order_cmp(order, d->low, s->low) < 0);
     bool grown_high =
@@ -380,11 +394,7 @@ static uint32_t dirty_on_top(const struct sop_version *v)
 /* Does a body hold items outside the page's fences (a base shared after a split)? */
 static bool shares_base(const struct sop_pend *d)
 {
-    if (d->source == NULL || d->source->layers_count == 0) {
-        return false;
-    }
-    return !sop_slice_eq(d->low, d->source->low) || d->has_high != d->source->has_high ||
-           (d->has_high && !sop_slice_eq(d->high, d->source->high));
+    return d->source != NULL && d->source->layers_count > 0 && !same_fences(d, d->source);
 }
 
 /* A base that was written for another page (the child that a root took in) is written anew by
@@ -598,7 +608,7 @@ static int finish_page(struct sop_plan *p, struct sop_pend *d, struct sop_err *e
 int sop_plan_finish(struct sop_plan *p, struct sop_err *err)
 {
     struct sop_engine *e = p->engine;
-    p->publish = sop_calloc(p->pends + 1, sizeof *p->publish);
+    p->publish = sop_arena_alloc(&p->arena, (p->pends + 1) * sizeof *p->publish);
     if (p->publish == NULL) {
         return SOP_ERR(err, NOMEM, "publish %zu pages", p->pends);
     }
