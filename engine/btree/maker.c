@@ -52,6 +52,8 @@ int sop_sheet__begin(struct sop_sheet_frame *f, const struct sop_sheet_parts *pa
         return SOP_ERR(err, NOMEM, "make a sheet of %" PRIu64 " bytes", start + body);
     }
     put_header(image, parts, (uint32_t)(start + body), (uint32_t)pieces);
+    memset(image + SOP_SHEET_HEADER_BYTES, 0, (size_t)(start - SOP_SHEET_HEADER_BYTES));
+    f->loose = meta->loose;
     uint8_t *at = sop_cell__put_slice(image + start, meta->low);
     at = sop_cell__put_slice(at, high);
     at = sop_cell__put_slice(at, parts->prefix1);
@@ -68,23 +70,31 @@ int sop_sheet__begin(struct sop_sheet_frame *f, const struct sop_sheet_parts *pa
     return 0;
 }
 
-struct sop_slice sop_sheet__seal(struct sop_sheet_frame *f)
+void sop_sheet_seal(struct sop_slice image)
 {
-    uint8_t *table = f->image + SOP_SHEET_HEADER_BYTES;
-    uint32_t pieces = sop_get_u32(f->image + SOP_SHEET_AT_PIECES);
+    uint8_t *to = (uint8_t *)(uintptr_t)image.data;
+    uint8_t *table = to + SOP_SHEET_HEADER_BYTES;
+    uint32_t pieces = sop_get_u32(to + SOP_SHEET_AT_PIECES);
     size_t table_bytes = (size_t)sop_sheet__table_bytes(pieces);
     size_t at = SOP_SHEET_HEADER_BYTES + table_bytes;
-    memset(table + table_bytes - 4, 0, 4); /* the padding, if there is any */
     for (uint32_t i = 0; i < pieces; i++) {
-        size_t left = f->bytes - at;
+        size_t left = image.len - at;
         size_t len = left < SOP_SHEET_PIECE_BYTES ? left : SOP_SHEET_PIECE_BYTES;
-        sop_put_u32(table + (size_t)i * 4, sop_crc32c(f->image + at, len, 0));
+        sop_put_u32(table + (size_t)i * 4, sop_crc32c(to + at, len, 0));
         at += len;
     }
-    SOP_ASSERT(at == f->bytes);
-    uint32_t crc = sop_crc32c(f->image, SOP_SHEET_AT_CRC, 0);
-    sop_put_u32(f->image + SOP_SHEET_AT_CRC, sop_crc32c(table, table_bytes, crc));
-    return sop_slice(f->image, f->bytes);
+    SOP_ASSERT(at == image.len);
+    uint32_t crc = sop_crc32c(to, SOP_SHEET_AT_CRC, 0);
+    sop_put_u32(to + SOP_SHEET_AT_CRC, sop_crc32c(table, table_bytes, crc));
+}
+
+struct sop_slice sop_sheet__end(const struct sop_sheet_frame *f)
+{
+    struct sop_slice image = sop_slice(f->image, f->bytes);
+    if (!f->loose) {
+        sop_sheet_seal(image);
+    }
+    return image;
 }
 
 /* ---- maker ----------------------------------------------------------------------------------
@@ -285,7 +295,7 @@ make(const struct sop_order *order, const struct sop_sheet_meta *meta, sop_item_
         return rc;
     }
     write_cells(item_at, arg, &parts, &frame);
-    *image = sop_sheet__seal(&frame);
+    *image = sop_sheet__end(&frame);
     return 0;
 }
 

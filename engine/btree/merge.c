@@ -18,7 +18,8 @@ struct stretch {
 
 struct merge {
     struct sop_walk walk;
-    bool run; /* of the result */
+    bool run;     /* of the result */
+    bool counted; /* its tombstones must be known */
     struct sop_buf stretches;
     uint32_t count;
     uint32_t tombstones;
@@ -52,7 +53,7 @@ static int take(struct merge *m, uint32_t x, uint32_t from, uint32_t end)
 {
     const struct sop_sheet *s = m->walk.sheets[x];
     int rc = 0;
-    if (!s->run) {
+    if (!s->run || (m->run && !m->counted)) {
         return add_stretch(m, x, from, end);
     }
     for (uint32_t i = from; i < end && rc == 0; i++) {
@@ -255,7 +256,7 @@ int sop_stack_merge(const struct sop_sheet *const *sheets, uint32_t sheets_count
                     const struct sop_order *order, const struct sop_sheet_meta *meta,
                     struct sop_slice *image, uint32_t *items, struct sop_err *err)
 {
-    struct merge m = {.run = meta->run, .err = err};
+    struct merge m = {.run = meta->run, .counted = items != NULL, .err = err};
     sop_walk_init(&m.walk, order, sheets, sheets_count, meta->low, meta->high, meta->has_high,
                   true);
     int rc = find_stretches(&m);
@@ -272,8 +273,10 @@ int sop_stack_merge(const struct sop_sheet *const *sheets, uint32_t sheets_count
         goto undo_stretches;
     }
     copy_stretches(&m, &frame);
-    *image = sop_sheet__seal(&frame);
-    *items = m.count - (m.run ? m.tombstones : 0);
+    *image = sop_sheet__end(&frame);
+    if (items != NULL) {
+        *items = m.count - (m.run ? m.tombstones : 0);
+    }
 
 undo_stretches:
     sop_buf_fini(&m.stretches);

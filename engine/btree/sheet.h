@@ -88,7 +88,11 @@ struct sop_sheet_meta {
     struct sop_slice low;
     struct sop_slice high;
     bool has_high;
+    bool loose; /* its CRCs are left out: it must be sealed before it leaves memory */
 };
+/* Computes the CRCs of an image, whose owner no other thread does this for. Others may read the
+ * items meanwhile: they never look at the CRCs. */
+void sop_sheet_seal(struct sop_slice image);
 /* A fresh image of `count` items that the caller has in memory, in key order: item_at gives the
  * i-th (called more than once for each; its slices must stay until the end). Image and errors
  * as sop_sheet_maker_finish. */
@@ -182,7 +186,8 @@ bool sop_stack_find(const struct sop_sheet *const *sheets, uint32_t sheets_count
 
 /* Merges a stack into one fresh image: a base (run false, drops tombstones) or a run. The
  * result holds only [meta->low, meta->high). Fast where cells can be copied whole. *items =
- * live items in the result. NOMEM; TOO_LARGE over 4 GiB. */
+ * live items in the result; NULL: nobody asks, and a run is merged without looking at each.
+ * NOMEM; TOO_LARGE over 4 GiB. */
 int sop_stack_merge(const struct sop_sheet *const *sheets, uint32_t sheets_count,
                     const struct sop_order *order, const struct sop_sheet_meta *meta,
                     struct sop_slice *image, uint32_t *items, struct sop_err *err) SOP_MUST_USE;

@@ -140,13 +140,14 @@ void sop_sheet__bounds(const struct sop_sheet *s, const struct sop_order *order,
  */
 
 /* An image under construction. begin writes everything but heads, offsets (the last one is
- * written), cells and CRCs; the owner fills those and calls seal. */
+ * written), cells and CRCs; the owner fills the first three and calls end. */
 struct sop_sheet_frame {
     uint8_t *image;
     uint32_t bytes;
     uint64_t *heads;
     uint32_t *offsets;
     uint32_t cells; /* offset of the first cell */
+    bool loose;     /* without CRCs */
 };
 struct sop_sheet_parts {
     const struct sop_sheet_meta *meta;
@@ -159,7 +160,7 @@ struct sop_sheet_parts {
 /* NOMEM, or TOO_LARGE when the image would pass SOP_SHEET_BYTES_MAX. */
 int sop_sheet__begin(struct sop_sheet_frame *f, const struct sop_sheet_parts *parts,
                      struct sop_err *err) SOP_MUST_USE;
-struct sop_slice sop_sheet__seal(struct sop_sheet_frame *f);
+struct sop_slice sop_sheet__end(const struct sop_sheet_frame *f);
 
 /* ---- the order of the sheets in a walk ------------------------------------------------------
  */

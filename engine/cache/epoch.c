@@ -78,12 +78,15 @@ void sop_epoch_retire(struct sop_epochs *e, struct sop_retired *retired,
         e->last->next = retired;
     }
     e->last = retired;
-    e->retired_count++;
+    atomic_fetch_add_explicit(&e->retired_count, 1, memory_order_relaxed);
     sop_mutex_unlock(&e->mutex);
 }
 
 void sop_epoch_reclaim(struct sop_epochs *e)
 {
+    if (atomic_load_explicit(&e->retired_count, memory_order_relaxed) == 0) {
+        return; /* whoever only read ends without a lock */
+    }
     sop_mutex_lock(&e->mutex);
     struct sop_retired *done = NULL;
     if (e->first != NULL) {
@@ -98,11 +101,13 @@ void sop_epoch_reclaim(struct sop_epochs *e)
         }
         struct sop_retired **cut = &e->first;
         struct sop_retired *last_kept_before = NULL;
+        uint64_t count = 0;
         while (*cut != NULL && (*cut)->epoch < oldest) {
             last_kept_before = *cut;
             cut = &(*cut)->next;
-            e->retired_count--;
+            count++;
         }
+        atomic_fetch_sub_explicit(&e->retired_count, count, memory_order_relaxed);
         if (last_kept_before != NULL) {
             done = e->first;
             e->first = *cut;

@@ -32,7 +32,7 @@ struct sop_epochs {
     struct sop_mutex mutex;
     _Atomic(struct sop_epoch_slot *) slots;
     struct sop_retired *first, *last; /* in order of epoch */
-    uint64_t retired_count;
+    _Atomic uint64_t retired_count;   /* written under the mutex */
 };
 
 void sop_epochs_init(struct sop_epochs *e);

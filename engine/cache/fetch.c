@@ -1,11 +1,11 @@
 /* Fetching ahead: what searches in a group of pages will touch is brought towards the processor
  * for all of them together; see page.h.
  *
- * A search waits for memory again and again, one wait after the other: frame, version, body, the
- * sheet's view, the heads around the expected place. Here each of these steps is made
- * for the whole group before the next one, so the waits of a step overlap. Nothing is read from
- * a volume, nothing can fail; whoever searches afterwards does all of it again, in memory that
- * is near. */
+ * A search waits for memory again and again, one wait after the other: frame, version, body,
+ * the sheet's view, the heads around the expected place. Here each of these steps is made for
+ * the whole group before the next one, so the waits of a step overlap. Nothing is read from a
+ * volume, nothing can fail; whoever searches afterwards does all of it again, in memory that is
+ * near. */
 #include "engine/cache/page.h"
 
 #define LINE_BYTES 64u

@@ -157,9 +157,9 @@ struct sop_version *sop_pages_near(struct sop_pages *p, uint64_t page, uint64_t 
 const struct sop_sheet *sop_version_near(const struct sop_version *v);
 /* Brings towards the processor what searches for keys[i] in pages[i] at the moment will touch,
  * the waits for memory of all of them side by side. versions[i] = the version there, NULL where
- * it is not in memory (or pages[i] is 0): whoever asks for it alone gets it, or the error. Reads
- * no volume, cannot fail, and changes nothing. At most SOP_FETCH_MOST. Inside an epoch, with
- * the moment pinned. */
+ * it is not in memory (or pages[i] is 0): whoever asks for it alone gets it, or the error.
+ * Reads no volume, cannot fail, and changes nothing. At most SOP_FETCH_MOST. Inside an epoch,
+ * with the moment pinned. */
 #define SOP_FETCH_MOST 32
 void sop_pages_fetch_ahead(struct sop_pages *p, uint64_t moment, const uint64_t *pages,
                            const struct sop_slice *keys, size_t count,

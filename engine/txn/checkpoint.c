@@ -321,6 +321,7 @@ static int place_as_is(struct sop_engine *e, struct capture *c, struct sop_tree 
     if (atomic_load(&b->placed)) {
         *place = b->place;
     } else {
+        sop_sheet_seal(sop_slice(s->image, s->bytes)); /* commits leave that to us */
         rc = write_image(e, c, t, v->page, sop_slice(s->image, s->bytes), place, err);
         if (rc == 0) {
             sop_body_set_place(b, place);
@@ -621,6 +622,7 @@ static int place_held(struct sop_engine *e, struct sop_body *b, struct sop_err *
         return rc;
     }
     struct sop_pack_owner owner = {.type = SOP_PACK_SHEET, .store = s->store, .page = s->page};
+    sop_sheet_seal(sop_slice(s->image, s->bytes));
     rc = sop_packs_append(e->packs, &owner, sop_slice(s->image, s->bytes), &place, err);
     if (rc == 0) {
         rc = sop_files_note(&e->files, &place, err);

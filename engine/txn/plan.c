@@ -7,6 +7,9 @@
  * items costs about as much as 300 single changes. */
 #define RUNS_BYTES_MIN    (16u * 1024)
 #define RUNS_BYTES_UNREAD (64u * 1024) /* when the base would have to be read for it */
+/* Up to this size the newest run takes new changes in at once: copying it costs less than each
+ * look-up in one more sheet. */
+#define RUN_BYTES_SMALL 2048u
 
 void sop_plan_init(struct sop_plan *p, struct sop_engine *e, bool replay)
 {
@@ -41,7 +44,6 @@ void sop_plan_fini(struct sop_plan *p)
     sop_free(p->events);
     sop_free(p->values);
     sop_free(p->taken);
-    sop_free(p->publish);
     sop_arena_fini(&p->arena);
     memset(p, 0, sizeof *p);
 }
@@ -178,7 +180,8 @@ static struct sop_sheet_meta meta_of(const struct sop_plan *p, const struct sop_
                                    .lsn = p->lsn,
                                    .low = d->low,
                                    .high = d->high,
-                                   .has_high = d->has_high};
+                                   .has_high = d->has_high,
+                                   .loose = true}; /* most are folded before they are written */
 }
 
 /* Operations that a base takes: removals of what is not there say nothing in it. */
@@ -252,12 +255,27 @@ void sop_plan__unstack(struct sop_plan *p, struct sop_pend *d)
     }
 }
 
+/* Most pages borrow the fences of their source: then there is nothing to compare. */
+static bool same_slice(struct sop_slice a, struct sop_slice b)
+{
+    return a.len == b.len && (a.data == b.data || sop_slice_eq(a, b));
+}
+
+static bool same_fences(const struct sop_pend *d, const struct sop_version *s)
+{
+    return same_slice(d->low, s->low) && d->has_high == s->has_high &&
+           (!d->has_high || same_slice(d->high, s->high));
+}
+
 /* The layer of a source under a page whose fences may have grown beyond the source's. */
 static struct sop_layer clip_layer(const struct sop_pend *d, const struct sop_layer *from)
 {
     const struct sop_order *order = &d->tree->order;
     const struct sop_version *s = d->source;
     struct sop_layer l = *from;
+    if (same_fences(d, s)) {
+        return l;
+    }
     bool grown_low =
         s->low.len > 0 && (d->low.len == 0 || sop_order_cmp(order, d->low, s->low) < 0);
     bool grown_high =
@@ -376,11 +394,7 @@ static uint32_t dirty_on_top(const struct sop_version *v)
 /* Does a body hold items outside the page's fences (a base shared after a split)? */
 static bool shares_base(const struct sop_pend *d)
 {
-    if (d->source == NULL || d->source->layers_count == 0) {
-        return false;
-    }
-    return !sop_slice_eq(d->low, d->source->low) || d->has_high != d->source->has_high ||
-           (d->has_high && !sop_slice_eq(d->high, d->source->high));
+    return d->source != NULL && d->source->layers_count > 0 && !same_fences(d, d->source);
 }
 
 /* A base that was written for another page (the child that a root took in) is written anew by
@@ -466,7 +480,8 @@ static uint32_t fold_count(const struct sop_pend *d, const struct sop_layer *lay
     }
     uint32_t top = 1;
     uint64_t top_bytes = bytes[0];
-    while (top + 1 < count && top_bytes * 2 >= bytes[top]) {
+    while (top + 1 < count &&
+           (top_bytes * 2 >= bytes[top] || top_bytes + bytes[top] <= RUN_BYTES_SMALL)) {
         top_bytes += bytes[top];
         top++;
     }
@@ -502,7 +517,8 @@ static int merge_image(struct sop_plan *p, struct sop_pend *d, const struct sop_
     uint32_t items = 0;
     if (rc == 0) {
         struct sop_sheet_meta meta = meta_of(p, d, !base);
-        rc = sop_stack_merge(sheets, top, &d->tree->order, &meta, &merged, &items, err);
+        rc = sop_stack_merge(sheets, top, &d->tree->order, &meta, &merged, base ? &items : NULL,
+                             err);
     }
     sop_free((void *)(uintptr_t)image->data);
     if (rc == 0 && base && items != (uint64_t)d->items) {
@@ -592,7 +608,7 @@ static int finish_page(struct sop_plan *p, struct sop_pend *d, struct sop_err *e
 int sop_plan_finish(struct sop_plan *p, struct sop_err *err)
 {
     struct sop_engine *e = p->engine;
-    p->publish = sop_calloc(p->pends + 1, sizeof *p->publish);
+    p->publish = sop_arena_alloc(&p->arena, (p->pends + 1) * sizeof *p->publish);
     if (p->publish == NULL) {
         return SOP_ERR(err, NOMEM, "publish %zu pages", p->pends);
     }

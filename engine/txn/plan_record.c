@@ -61,28 +61,37 @@ static void encode_ops(struct sop_writer *w, const struct sop_op *ops, size_t co
     sop_writer_advance(w, to);
 }
 
+/* Bytes of a page's numbers, at most: flags, level, six numbers, two lengths. */
+#define PAGE_HEAD_BYTES (2 + 8 * SOP_VARINT_BYTES_MAX)
+
 static void encode_page(struct sop_writer *w, const struct sop_pend *d)
 {
     uint8_t flags =
         (uint8_t)((d->free ? SOP_PAGE_FREE : 0) | (d->has_high ? SOP_PAGE_HAS_HIGH : 0) |
                   (d->source_page != d->page ? SOP_PAGE_SOURCE : 0));
-    sop_write_varint(w, d->page);
-    sop_write_varint(w, d->tree->id);
-    sop_write_u8(w, flags);
-    sop_write_u8(w, d->level);
+    uint8_t *to = sop_writer_room(w, PAGE_HEAD_BYTES + d->low.len + d->high.len);
+    if (to == NULL) {
+        return;
+    }
+    to = sop_put_varint(to, d->page);
+    to = sop_put_varint(to, d->tree->id);
+    *to++ = flags;
+    *to++ = d->level;
     if (d->free) {
+        sop_writer_advance(w, to);
         return;
     }
     if ((flags & SOP_PAGE_SOURCE) != 0) {
-        sop_write_varint(w, d->source_page);
+        to = sop_put_varint(to, d->source_page);
     }
-    sop_write_varint(w, (uint64_t)d->items);
-    sop_write_varint(w, d->bytes_live > 0 ? (uint64_t)d->bytes_live : 0);
-    sop_write_blob(w, d->low);
+    to = sop_put_varint(to, (uint64_t)d->items);
+    to = sop_put_varint(to, d->bytes_live > 0 ? (uint64_t)d->bytes_live : 0);
+    to = put_blob(to, d->low);
     if (d->has_high) {
-        sop_write_blob(w, d->high);
+        to = put_blob(to, d->high);
     }
-    sop_write_varint(w, d->ops_count);
+    to = sop_put_varint(to, d->ops_count);
+    sop_writer_advance(w, to);
     encode_ops(w, d->ops, d->ops_count);
 }
 

@@ -177,8 +177,8 @@ static int set_ops(struct sop_plan *p, struct sop_pend *d, const struct sop_op *
     return 0;
 }
 
-/* Leaves that are fetched ahead, in the order of the keys; a batch with few changes a leaf waits
- * for memory more than anything. */
+/* Leaves that are fetched ahead, in the order of the keys; a batch with few changes a leaf
+ * waits for memory more than anything. */
 struct ahead {
     struct sop_version *leaves[SOP_FETCH_MOST];
     size_t at, count;
@@ -224,8 +224,7 @@ static struct sop_version *leaf_ahead(struct sop_plan *p, struct sop_tree *tree,
     for (; a->at < a->count; a->at++) {
         struct sop_version *v = a->leaves[a->at];
         if (v != NULL && (!v->has_high || sop_order_cmp(&tree->order, key, v->high) < 0)) {
-            bool inside =
-                v->low.len == 0 || sop_order_cmp(&tree->order, key, v->low) >= 0;
+            bool inside = v->low.len == 0 || sop_order_cmp(&tree->order, key, v->low) >= 0;
             return inside ? v : NULL;
         }
     }

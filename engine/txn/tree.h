@@ -63,8 +63,8 @@ int sop_tree_find(struct sop_pages *p, struct sop_tree *t, uint64_t moment,
                   struct sop_slice key, bool *found, struct sop_item *item,
                   struct sop_version **leaf, struct sop_err *err) SOP_MUST_USE;
 /* For look-ups of several keys: goes down the tree for all of them and brings what searches in
- * the leaves will touch towards the processor, so that they wait for memory together and not one
- * after the other. leaves[i] = the leaf that covers keys[i], NULL where something is not in
+ * the leaves will touch towards the processor, so that they wait for memory together and not
+ * one after the other. leaves[i] = the leaf that covers keys[i], NULL where something is not in
  * memory: sop_tree_descend gives that one, or the error. Any count and order of keys; ascending
  * ones share more. Reads no volume, cannot fail. Inside an epoch, with the moment pinned. */
 void sop_tree_fetch_ahead(struct sop_pages *p, struct sop_tree *t, uint64_t moment,

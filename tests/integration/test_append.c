@@ -40,6 +40,35 @@ static void put(struct sop_store *s, uint32_t n, uint8_t version, bool large, bo
     OK(blind ? sop_upsert(s, &e, &kit.err) : sop_add(s, &e, &kit.err), kit.err);
 }
 
+#define GROUP 70 /* keys fetched ahead at once */
+
+static size_t fetched; /* leaves, in all */
+
+/* What is fetched ahead is what a way down the tree finds. */
+static void fetch(struct sop_txn *t, const struct sop_store *s, uint32_t count)
+{
+    struct sop_pages *pages = &t->engine->pages;
+    struct sop_version *leaves[GROUP];
+    struct sop_slice keys[GROUP];
+    char bytes[GROUP][KEY_BYTES + 1];
+    struct kit_rng rng = {.state = count};
+    for (size_t i = 0; i < GROUP; i++) {
+        (void)snprintf(bytes[i], sizeof bytes[i], "%08u", kit_below(&rng, count + 10));
+        keys[i] = text(bytes[i]);
+    }
+    sop_epoch_enter(&t->engine->epochs, t->slot);
+    sop_tree_fetch_ahead(pages, s->tree, t->moment, keys, GROUP, leaves);
+    for (size_t i = 0; i < GROUP; i++) {
+        struct sop_version *leaf = NULL;
+        OK(sop_tree_descend(pages, s->tree, t->moment, SOP_WAY_KEY, keys[i], 0, &leaf, NULL,
+                            &kit.err),
+           kit.err);
+        ck_assert(leaves[i] == leaf || leaves[i] == NULL);
+        fetched += leaves[i] != NULL;
+    }
+    sop_epoch_leave(t->slot);
+}
+
 /* Items 0..count in order; those below `updated` say 1. */
 static void look(uint32_t count, uint32_t updated, bool large)
 {
@@ -61,6 +90,7 @@ static void look(uint32_t count, uint32_t updated, bool large)
     } while (got > 0);
     ck_assert_uint_eq(n, count);
     sop_range_close(&r);
+    fetch(t, db_kit_open(&kit, t, "s"), count);
     db_kit_commit(&kit, t);
     ck_assert_uint_eq(db_kit_count(&kit, "s"), count);
     db_kit_verify(&kit);
@@ -119,6 +149,7 @@ START_TEST(loads_in_order_fill_pages)
     for (int how = 0; how < 8; how++) {
         load(slots_of[_i], (how & 1) != 0, (how & 2) != 0, (how & 4) != 0);
     }
+    ck_assert_uint_gt(fetched, 0);
 }
 END_TEST
 

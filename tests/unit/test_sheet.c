@@ -572,6 +572,45 @@ static void spread_key_of(struct spread_key *key, uint64_t head, uint16_t rest)
     key->bytes[9] = (uint8_t)rest;
 }
 
+START_TEST(a_loose_sheet_is_whole_once_it_is_sealed)
+{
+    struct {
+        struct sop_sheet_entry entry;
+        uint64_t other;
+    } row[300];
+    static uint8_t keys[300][4];
+    memset(row, 0, sizeof row);
+    for (unsigned i = 0; i < 300; i++) {
+        keys[i][0] = (uint8_t)(i >> 8);
+        keys[i][1] = (uint8_t)i;
+        row[i].entry.key = sop_slice(keys[i], sizeof keys[i]);
+        row[i].entry.value = sop_slice("some value of an item", 1 + i % 20);
+    }
+    const struct sop_order *order = kit_order(KIT_MEMCMP);
+    struct sop_sheet_row all = {.first = row, .step = sizeof row[0], .count = 300};
+    struct sop_sheet_meta meta = {.page = 1};
+    struct sop_slice whole;
+    struct sop_slice loose;
+    struct sop_sheet sheet;
+    ck_assert_int_eq(sop_sheet_make_row(order, &meta, &all, &whole, NULL), 0);
+    meta.loose = true;
+    ck_assert_int_eq(sop_sheet_make_row(order, &meta, &all, &loose, NULL), 0);
+    ck_assert_int_eq(sop_sheet_check(loose, order, &sheet, NULL), SOP_ERR_DATA_LOSS);
+    sop_sheet_view(loose, &sheet); /* it can be read all the same */
+    for (uint32_t i = 0; i < 300; i++) {
+        bool exact = false;
+        sop_sheet_fetch_ahead(&sheet, row[i].entry.key);
+        ck_assert_uint_eq(sop_sheet_seek(&sheet, order, row[i].entry.key, &exact), i);
+        ck_assert(exact);
+    }
+    sop_sheet_seal(loose);
+    ck_assert(sop_slice_eq(loose, whole));
+    ck_assert_int_eq(sop_sheet_check(loose, order, &sheet, NULL), 0);
+    sop_free((void *)(uintptr_t)whole.data);
+    sop_free((void *)(uintptr_t)loose.data);
+}
+END_TEST
+
 START_TEST(seeks_find_their_place_however_keys_are_spread)
 {
     static struct spread_key keys[SPREAD_MOST];
@@ -629,6 +668,7 @@ int main(void)
     TCase *tc = tcase_create("sheet");
     tcase_set_timeout(tc, 0);
     tcase_add_test(tc, sheet_holds_and_finds_what_was_put_in);
+    tcase_add_test(tc, a_loose_sheet_is_whole_once_it_is_sealed);
     tcase_add_loop_test(tc, seeks_find_their_place_however_keys_are_spread, 0, SPREADS);
     tcase_add_test(tc, zeros_at_the_end_of_keys_count);
     tcase_add_test(tc, prefix_is_that_of_the_keys);
