@@ -13,12 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WINDOW_BLOCKS 256u
+#define WINDOW_BYTES (256u * SOP_BLOCK_BYTES)
 
 /* What is being looked at. */
 struct look {
     const struct sop_chain_inspection *what;
-    uint8_t *window; /* WINDOW_BLOCKS */
+    uint8_t *window; /* WINDOW_BYTES */
     char path[SOP_CHAIN_PATH_BYTES];
     struct sop_file *file;
     uint64_t bytes; /* of the file */
@@ -50,39 +50,35 @@ static int read_at(struct look *l, uint64_t at, size_t len, struct sop_err *err)
 static int payload_fits(struct look *l, uint64_t at, const struct sop_journal_header *h,
                         bool *fits, struct sop_err *err)
 {
-    uint64_t left = h->payload_bytes;
-    size_t skip = SOP_JOURNAL_HEADER_BYTES;
     uint32_t crc = 0;
     int rc = 0;
-    while (left > 0 && rc == 0) {
-        uint64_t whole = (skip + left + SOP_BLOCK_BYTES - 1) / SOP_BLOCK_BYTES;
-        size_t len = (whole < WINDOW_BLOCKS ? (size_t)whole : WINDOW_BLOCKS) * SOP_BLOCK_BYTES;
+    at += SOP_JOURNAL_HEADER_BYTES;
+    for (uint64_t left = h->payload_bytes; left > 0 && rc == 0;) {
+        size_t len = left < WINDOW_BYTES ? (size_t)left : WINDOW_BYTES;
         rc = read_at(l, at, len, err);
         if (rc == 0) {
-            size_t some = left < len - skip ? (size_t)left : len - skip;
-            crc = sop_crc32c(l->window + skip, some, crc);
-            left -= some;
+            crc = sop_crc32c(l->window, len, crc);
             at += len;
-            skip = 0;
+            left -= len;
         }
     }
     *fits = crc == h->payload_crc;
     return rc;
 }
 
-/* Nothing is written behind the last record but zeros, made with the file. */
-static int check_zeros(struct look *l, uint64_t from, struct sop_err *err)
+/* Behind records there is nothing but zeros, made with the file: `what` says what else there
+ * is. */
+static int check_zeros(struct look *l, uint64_t from, uint64_t until, const char *what,
+                       struct sop_err *err)
 {
     int rc = 0;
-    for (uint64_t at = from; at < l->bytes && rc == 0;) {
-        uint64_t left = l->bytes - at;
-        size_t len = WINDOW_BLOCKS * SOP_BLOCK_BYTES;
-        len = left < len ? (size_t)left : len;
+    for (uint64_t at = from; at < until && rc == 0;) {
+        uint64_t left = until - at;
+        size_t len = left < WINDOW_BYTES ? (size_t)left : WINDOW_BYTES;
         rc = read_at(l, at, len, err);
         for (size_t i = 0; i < len && rc == 0; i++) {
             if (l->window[i] != 0) {
-                tell(l, 1, (at + i) / SOP_BLOCK_BYTES * SOP_BLOCK_BYTES,
-                     "no whole record; it was never acknowledged, or is not needed");
+                tell(l, 1, at + i, "%s", what);
                 return 0;
             }
         }
@@ -91,27 +87,66 @@ static int check_zeros(struct look *l, uint64_t from, struct sop_err *err)
     return rc;
 }
 
-/* Records from `at` until `until`, one after the other. `file`: of a journal, 0 = copies. */
-static int check_records(struct look *l, uint64_t at, uint64_t until, uint32_t file,
-                         struct sop_err *err)
+/* Is there a record at `at`? `file`: of a journal, 0 = copies. */
+static int header_at(struct look *l, uint64_t at, uint64_t until, uint32_t file, bool *whole,
+                     struct sop_journal_header *h, struct sop_err *err)
 {
-    int rc = 0;
+    *whole = false;
+    if (until < SOP_JOURNAL_HEADER_BYTES || at > until - SOP_JOURNAL_HEADER_BYTES) {
+        return 0;
+    }
+    int rc = read_at(l, at, SOP_JOURNAL_HEADER_BYTES, err);
+    *whole = rc == 0 &&
+             sop_journal_header_decode(sop_slice(l->window, SOP_JOURNAL_HEADER_BYTES), h) ==
+                 SOP_JOURNAL_VALID &&
+             (file == 0 || (h->file == file && h->offset == at));
+    return rc;
+}
+
+/* The next record of a journal: behind the one before, or with the next block. */
+static int find_record(struct look *l, uint64_t *at, uint64_t until, uint32_t file, bool *whole,
+                       struct sop_journal_header *h, struct sop_err *err)
+{
+    uint64_t border = sop_journal_block_border(*at);
+    int rc = header_at(l, *at, until, file, whole, h, err);
+    if (rc != 0 || *whole || file == 0 || border == *at) {
+        return rc;
+    }
+    rc = header_at(l, border, until, file, whole, h, err);
+    if (rc == 0 && *whole) {
+        uint64_t from = *at;
+        *at = border;
+        rc = check_zeros(l, from, border, "bytes that are not zero behind a record", err);
+    }
+    return rc;
+}
+
+/* Records from `at` until `until`, one after the other. `file`: of a journal; 0 = `copies`
+ * copies.
+ */
+static int check_records(struct look *l, uint64_t at, uint64_t until, uint32_t file,
+                         uint64_t copies, struct sop_err *err)
+{
     int severity = file == 0 ? 2 : 1;
-    while (at + SOP_BLOCK_BYTES <= until) {
+    for (uint64_t seen = 0; at < until; seen++) {
+        if (file == 0 && seen == copies) {
+            return check_zeros(l, at, until, "bytes that are not zero behind copies", err);
+        }
         struct sop_journal_header h;
         bool fits = false;
-        rc = read_at(l, at, SOP_BLOCK_BYTES, err);
+        bool whole = false;
+        int rc = find_record(l, &at, until, file, &whole, &h, err);
         if (rc != 0) {
             return rc;
         }
-        bool whole = sop_journal_header_decode(sop_slice(l->window, SOP_BLOCK_BYTES), &h) ==
-                         SOP_JOURNAL_VALID &&
-                     (file == 0 || (h.file == file && h.offset == at));
-        if (!whole && file != 0) {
-            return check_zeros(l, at, err);
-        }
         uint64_t end = whole ? at + sop_journal_record_bytes(h.payload_bytes) : 0;
-        if (!whole || end > until) {
+        bool inside = whole && at + SOP_JOURNAL_HEADER_BYTES + h.payload_bytes <= until;
+        if (!whole && file != 0) {
+            return check_zeros(l, at, until,
+                               "no whole record; it was never acknowledged, or is not needed",
+                               err);
+        }
+        if (!inside) {
             tell(l, severity, at, whole ? "the file ends inside a record" : "no whole record");
             return 0;
         }
@@ -123,8 +158,14 @@ static int check_records(struct look *l, uint64_t at, uint64_t until, uint32_t f
             tell(l, severity, at, "record %" PRIu64 " of slot %" PRIu64 " has a wrong CRC",
                  h.record, h.tenure);
         }
+        at += SOP_JOURNAL_HEADER_BYTES + h.payload_bytes;
         if (h.kind == SOP_JOURNAL_END && file != 0) {
-            return 0;
+            return check_zeros(l, at, until, "bytes that are not zero behind the end", err);
+        }
+        rc = check_zeros(l, at, end < until ? end : until,
+                         "bytes that are not zero behind a record", err);
+        if (rc != 0) {
+            return rc;
         }
         at = end;
     }
@@ -210,7 +251,7 @@ static int check_ticket(struct look *l, int severity, struct sop_err *err)
         if (until > l->bytes) {
             tell(l, severity, l->bytes, "the file ends inside copies of records");
         } else {
-            rc = check_records(l, t.copies_at, until, 0, err);
+            rc = check_records(l, t.copies_at, until, 0, t.cut - t.copies_from + 1, err);
         }
     }
     bool padded = rc == 0 && len < blocks * SOP_BLOCK_BYTES;
@@ -309,7 +350,7 @@ static int in_journal(struct look *l, const char *folder, const char *name, stru
         return rc;
     }
     uint32_t file = (uint32_t)strtoul(name, NULL, 10);
-    return done(l, file != 0 ? check_records(l, 0, l->bytes, file, err) : 0, err);
+    return done(l, file != 0 ? check_records(l, 0, l->bytes, file, 0, err) : 0, err);
 }
 
 static int in_member(struct look *l, const char *folder, const char *name, struct sop_err *err)
@@ -359,7 +400,7 @@ static int a_member(struct look *l, const char *folder, const char *name, struct
 int sop_chain_inspect(const struct sop_chain_inspection *what, struct sop_err *err)
 {
     struct look l = {.what = what};
-    int rc = sop_chain__blocks(&l.window, WINDOW_BLOCKS, err);
+    int rc = sop_chain__blocks(&l.window, WINDOW_BYTES / SOP_BLOCK_BYTES, err);
     rc = rc == 0 ? for_names(&l, "chain", a_chain_dir, err) : rc;
     rc = rc == 0 ? for_names(&l, "members", a_member, err) : rc;
     sop_free(l.window);
