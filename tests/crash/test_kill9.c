@@ -608,6 +608,15 @@ static void run_init(void)
     tmpdir_init(&r.dir);
 }
 
+/* Waits until it has committed something: a busy machine must not turn every kill into one of a
+ * writer that has done nothing yet. */
+static void hear_ack(void)
+{
+    uint64_t before = r.acks;
+    while (r.acks == before && !r.failed && hear(60000)) {
+    }
+}
+
 /* ---- the tests -----------------------------------------------------------------------------
  */
 
@@ -623,6 +632,9 @@ START_TEST(what_was_acknowledged_survives_kill_9)
         spawn(seed);
         if (seed % 8 != 0) { /* else it may die while it opens */
             hear_start();
+        }
+        if (seed % 8 > 3) {
+            hear_ack();
         }
         hear_for(1000 + (seed >> 8) % 60000);
         ck_assert_int_eq(kill(r.child, SIGKILL), 0);
@@ -647,7 +659,7 @@ START_TEST(what_was_acknowledged_survives_kill_9)
     printf("kill -9: %" PRIu64 " kills, %" PRIu64 " while opening, %" PRIu64
            " acknowledged commits, %" PRIu64 " found that were in flight\n",
            r.kills, r.before_start, r.acks, r.in_flight);
-    ck_assert_uint_gt(r.acks, rounds);
+    ck_assert_uint_gt(r.acks, rounds / 3);
     tmpdir_fini(&r.dir);
 }
 END_TEST
