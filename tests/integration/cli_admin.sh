@@ -61,6 +61,23 @@ expect 3 "$ctl" restore "$work/backup" "$work/second"
 
 expect 0 "$ctl" checkpoint -o json
 same "checkpoint says so" "$("$json" path <"$work/out")" "$work/db"
+
+# a damaged checkpoint: what is read is right, who asks is told, and a new one mends it
+expect 0 "$ctl" put items k2 v2
+expect 0 "$ctl" checkpoint
+manifest=checkpoints/$(cd "$work/db/checkpoints" && printf '%s\n' * | tail -n 1)
+printf 'rot' | dd of="$work/db/$manifest" bs=1 seek=100 conv=notrunc status=none
+expect 0 "$ctl" get items k2
+same "the older checkpoint serves" "$out" "v2"
+expect 0 "$ctl" stats -o json
+same "it is counted" "$("$json" checkpoints_damaged <"$work/out")" "1"
+expect 5 "$ctl" verify --read-only
+contains "verify names it" "$out$err" "$manifest: at bytes 8 to "
+expect 0 "$ctl" checkpoint
+expect 0 "$ctl" verify --deep
+expect 0 "$ctl" stats -o json
+same "it is mended" "$("$json" checkpoints_damaged <"$work/out")" "0"
+
 expect 0 "$ctl" store drop items
 expect 0 "$ctl" compact
 expect 0 "$ctl" store list -o json
