@@ -9,6 +9,8 @@
  * reference to the body until it is freed. */
 #include "engine/cache/cache.h"
 
+#include "engine/cache/cache_int.h"
+
 #include <sched.h>
 
 void sop_cache_init(struct sop_cache *c, struct sop_epochs *epochs, struct sop_packs *packs,
@@ -79,8 +81,7 @@ static uint64_t resident_bytes(const struct sop_body *b)
     return b->bytes + sizeof(struct sop_resident);
 }
 
-/* Puts a clean resident body into the ring. Cache mutex held. */
-static void ring_add(struct sop_cache *c, struct sop_body *b)
+void sop_cache__ring_add(struct sop_cache *c, struct sop_body *b)
 {
     if (b->ring_at != 0) {
         return;
@@ -119,7 +120,7 @@ static bool ref_if_any(struct sop_body *b)
     return refs > 0;
 }
 
-/* Makes a body non-resident, if nobody holds it. */
+/* Makes a body non-resident, its front too, if nobody holds it. */
 static bool evict_live(struct sop_cache *c, struct sop_body *b)
 {
     int32_t free_of_holders = 0;
@@ -129,8 +130,9 @@ static bool evict_live(struct sop_cache *c, struct sop_body *b)
     struct sop_resident *r = atomic_exchange(&b->resident, NULL);
     atomic_store(&b->held, 0);
     ring_remove(c, b);
+    bool parts = sop_cache__parts_drop(b);
     if (r == NULL) {
-        return false;
+        return parts;
     }
     atomic_fetch_sub(&c->used_bytes, resident_bytes(b));
     atomic_fetch_add_explicit(&c->evictions, 1, memory_order_relaxed);
@@ -165,7 +167,9 @@ void sop_cache_trim(struct sop_cache *c)
             c->hand = 0;
         }
         struct sop_body *b = c->ring[c->hand];
-        if (atomic_exchange(&b->hot, false) || !evict(c, b)) {
+        bool hot = atomic_exchange(&b->hot, false);
+        bool chunks = sop_cache__parts_sweep(b);
+        if (hot || chunks || !evict(c, b)) {
             c->hand++;
         }
     }
@@ -245,6 +249,7 @@ static void body_free(struct sop_retired *retired)
         ring_remove(c, b);
         sop_mutex_unlock(&c->mutex);
     }
+    sop_cache__parts_free(b);
     struct sop_resident *r = atomic_load(&b->resident);
     if (r != NULL) {
         atomic_fetch_sub(&c->used_bytes, resident_bytes(b));
@@ -279,7 +284,7 @@ void sop_body_set_place(struct sop_body *b, const struct sop_place *place)
     b->place = *place;
     atomic_store_explicit(&b->placed, true, memory_order_release);
     atomic_fetch_sub(&c->dirty_bytes, resident_bytes(b));
-    ring_add(c, b);
+    sop_cache__ring_add(c, b);
     sop_mutex_unlock(&c->mutex);
     tell_place(c, place, 1);
 }
@@ -328,7 +333,8 @@ int sop_body_load(struct sop_body *b, const struct sop_sheet **sheet, struct sop
             r = fresh;
             atomic_fetch_add(&c->used_bytes, resident_bytes(b));
             sop_mutex_lock(&c->mutex);
-            ring_add(c, b);
+            sop_cache__ring_add(c, b);
+            (void)sop_cache__parts_drop(b); /* the whole has them */
             sop_mutex_unlock(&c->mutex);
         } else { /* another reader was faster: its copy is as good */
             resident_free(&fresh->retired);

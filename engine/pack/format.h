@@ -14,7 +14,9 @@
  *
  * A block (4096 bytes) that holds a synced record is never written again, because a torn write
  * would take the record with it. So the first record after a sync begins at the next multiple
- * of 4096; its header says how many zeros lie between it and the record before it.
+ * of 4096; its header says how many zeros lie between it and the record before it. A sheet of
+ * 32 KiB or more begins at a multiple of 4096, too: together with the header the pieces that it
+ * has checksums of (engine/btree/format.h) are blocks of the file then.
  *
  * A VOID record covers room that was given to an append that then failed. Its payload was never
  * promised to anybody, is not verified, and may reach over the end of the file. */

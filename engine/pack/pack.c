@@ -79,6 +79,15 @@ static void cut_locked(struct sop_packs *p)
     }
 }
 
+/* Where the next record of the file begins. A large sheet begins with a block, so that a piece
+ * of it is a block, and reading one reads no other. */
+static uint64_t next_offset(const struct sop_pack_file *f, const struct sop_pack_header *header)
+{
+    bool blocks =
+        header->type == SOP_PACK_SHEET && header->place.bytes >= SOP_PACK_BLOCKS_BYTES;
+    return blocks ? (f->end + SOP_BLOCK_BYTES - 1) / SOP_BLOCK_BYTES * SOP_BLOCK_BYTES : f->end;
+}
+
 /* Gives `bytes` of a file to the caller, as one more writer of it; fills the header's place. */
 static int reserve(struct sop_packs *p, uint64_t bytes, struct sop_pack_file **file,
                    uint32_t *turn, struct sop_pack_header *header, struct sop_err *err)
@@ -90,7 +99,7 @@ static int reserve(struct sop_packs *p, uint64_t bytes, struct sop_pack_file **f
         goto unlock;
     }
     struct sop_pack_file *f = p->appending;
-    if (f != NULL && f->end != 0 && f->end + bytes > SOP_PACK_FILE_BYTES) {
+    if (f != NULL && f->end != 0 && next_offset(f, header) + bytes > SOP_PACK_FILE_BYTES) {
         cut_locked(p);
         f = NULL;
     }
@@ -105,10 +114,10 @@ static int reserve(struct sop_packs *p, uint64_t bytes, struct sop_pack_file **f
     }
     SOP_ASSERT(f->end % SOP_PACK_ALIGN == 0);
     header->place.file = f->number;
-    header->place.offset = f->end;
-    header->pad = f->pad;
+    header->place.offset = next_offset(f, header);
+    header->pad = f->pad + (uint32_t)(header->place.offset - f->end);
     f->pad = 0;
-    f->end += bytes;
+    f->end = header->place.offset + bytes;
     *turn = f->turn;
     *file = f;
 unlock:

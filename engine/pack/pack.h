@@ -80,6 +80,19 @@ int sop_packs_read(struct sop_packs *p, const struct sop_place *place, enum sop_
 int sop_packs_read_range(struct sop_packs *p, const struct sop_place *place, uint64_t from,
                          void *to, size_t len, struct sop_err *err) SOP_MUST_USE;
 
+/* Parts of a sheet, without read-ahead, for a caller who verifies them by the sheet's own
+ * checksums. A sheet of SOP_PACK_BLOCKS_BYTES or more begins at a multiple of SOP_BLOCK_BYTES
+ * of its file. first: the record's header is verified as in sop_packs_read() and says the
+ * *owner; then `len` bytes of the payload into *to (replaced). part: bytes [from, from + len)
+ * of a payload whose header was verified so before. Both must lie in the payload. Errors as of
+ * sop_packs_read(), but for what only a CRC of the payload would show. */
+#define SOP_PACK_BLOCKS_BYTES 32768u
+int sop_packs_read_first(struct sop_packs *p, const struct sop_place *place, size_t len,
+                         struct sop_buf *to, struct sop_pack_owner *owner,
+                         struct sop_err *err) SOP_MUST_USE;
+int sop_packs_read_part(struct sop_packs *p, const struct sop_place *place, uint32_t from,
+                        void *to, size_t len, struct sop_err *err) SOP_MUST_USE;
+
 /* A value that is written as it comes, into a file of its own. Many streams at once; each used
  * by one thread at a time. finish: *place readable; durable after sop_packs_sync().
  * abort (also after a failed write): the file is removed. Both free the stream. */

@@ -36,6 +36,7 @@ struct sop_pack_reader {
     uint64_t used; /* tick of the last use */
     uint32_t number;
     uint32_t readers; /* reads in progress; the slot may not be reused */
+    bool random;      /* opened for single places (SOP_OPEN_RANDOM) */
     bool gone;        /* file was unlinked: close with the last read */
 };
 
@@ -87,14 +88,15 @@ struct sop_packs {
 void sop_pack__folder_path(uint64_t member, char to[SOP_PACK_PATH_BYTES]);
 void sop_pack__file_path(uint64_t member, uint32_t number, char to[SOP_PACK_PATH_BYTES]);
 
-/* readers.c: a descriptor for one read. Missing file: NOT_FOUND. */
+/* readers.c: a descriptor for one read; `random`: one without read-ahead, for a part of a
+ * record. Missing file: NOT_FOUND. */
 struct sop_pack_use {
     struct sop_file *file;
     int slot; /* -1: not cached, closed at the end of use */
 };
 void sop_pack__readers_init(struct sop_pack_readers *r);
 void sop_pack__readers_fini(struct sop_pack_readers *r);
-int sop_pack__use(struct sop_packs *p, uint64_t member, uint32_t number,
+int sop_pack__use(struct sop_packs *p, uint64_t member, uint32_t number, bool random,
                   struct sop_pack_use *use, struct sop_err *err) SOP_MUST_USE;
 void sop_pack__use_end(struct sop_packs *p, struct sop_pack_use *use);
 /* The file is about to be, or was, unlinked: its descriptors are not used any more. */

@@ -68,11 +68,11 @@ static int header_of_place(const struct sop_packs *p, const struct sop_place *pl
 /* Opens the file of a place. A file that is not there is damage: the place was given out.
  * Whoever follows another's database has no say in what that one sweeps, and must look again.
  */
-static int use_place(struct sop_packs *p, const struct sop_place *place,
+static int use_place(struct sop_packs *p, const struct sop_place *place, bool random,
                      struct sop_pack_use *use, struct sop_err *err)
 {
     SOP_ASSERT(!sop_place_none(place));
-    int rc = sop_pack__use(p, place->member, place->file, use, err);
+    int rc = sop_pack__use(p, place->member, place->file, random, use, err);
     if (rc == SOP_ERR_NOT_FOUND && p->moved_on != NULL && p->moved_on(p->moved_on_arg)) {
         return SOP_ERR(err, CONFLICT,
                        "packs/%" PRIx64 "/%" PRIu32
@@ -197,7 +197,7 @@ int sop_packs_read(struct sop_packs *p, const struct sop_place *place, enum sop_
 {
     sop_buf_clear(to);
     struct sop_pack_use use;
-    int rc = use_place(p, place, &use, err);
+    int rc = use_place(p, place, false, &use, err);
     if (rc != 0) {
         return rc;
     }
@@ -208,6 +208,55 @@ int sop_packs_read(struct sop_packs *p, const struct sop_place *place, enum sop_
                ((uintptr_t)to->data % SOP_PACK_ALIGN == 0 && to->len == place->bytes));
     return rc;
 }
+
+/* ---- parts of sheets ------------------------------------------------------------------------
+ */
+
+int sop_packs_read_first(struct sop_packs *p, const struct sop_place *place, size_t len,
+                         struct sop_buf *to, struct sop_pack_owner *owner, struct sop_err *err)
+{
+    SOP_ASSERT(len <= place->bytes);
+    sop_buf_clear(to);
+    struct sop_pack_use use;
+    int rc = use_place(p, place, true, &use, err);
+    if (rc != 0) {
+        return rc;
+    }
+    struct sop_pack_header h;
+    rc = sop_buf_reserve(to, SOP_PACK_HEADER_BYTES + len, err);
+    if (rc == 0) {
+        rc = sop_pack__read_exactly(use.file, place, place->offset, to->data,
+                                    SOP_PACK_HEADER_BYTES + len, err);
+    }
+    if (rc == 0) {
+        rc = header_of_place(p, place, SOP_PACK_SHEET, to->data, &h, err);
+    }
+    if (rc == 0) {
+        memmove(to->data, to->data + SOP_PACK_HEADER_BYTES, len);
+        to->len = len;
+        *owner =
+            (struct sop_pack_owner){.type = SOP_PACK_SHEET, .store = h.store, .page = h.page};
+    }
+    sop_pack__use_end(p, &use);
+    return rc;
+}
+
+int sop_packs_read_part(struct sop_packs *p, const struct sop_place *place, uint32_t from,
+                        void *to, size_t len, struct sop_err *err)
+{
+    SOP_ASSERT(from <= place->bytes && len <= place->bytes - from);
+    struct sop_pack_use use;
+    int rc = use_place(p, place, true, &use, err);
+    if (rc == 0) {
+        uint64_t at = place->offset + SOP_PACK_HEADER_BYTES + from;
+        rc = sop_pack__read_exactly(use.file, place, at, to, len, err);
+        sop_pack__use_end(p, &use);
+    }
+    return rc;
+}
+
+/* ---- ranges ---------------------------------------------------------------------------------
+ */
 
 /* One range read: what is wanted, and what it is verified with. */
 struct range {
@@ -299,7 +348,7 @@ int sop_packs_read_range(struct sop_packs *p, const struct sop_place *place, uin
                        from, place->bytes);
     }
     struct sop_pack_use use;
-    int rc = use_place(p, place, &use, err);
+    int rc = use_place(p, place, false, &use, err);
     if (rc != 0) {
         return rc;
     }

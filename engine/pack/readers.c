@@ -20,11 +20,13 @@ void sop_pack__readers_fini(struct sop_pack_readers *r)
 }
 
 /* Index of the file's slot, or -1. */
-static int slot_find(const struct sop_pack_readers *r, uint64_t member, uint32_t number)
+static int slot_find(const struct sop_pack_readers *r, uint64_t member, uint32_t number,
+                     bool random)
 {
     for (int i = 0; i < SOP_PACK_READERS_MAX; i++) {
         const struct sop_pack_reader *s = &r->slots[i];
-        if (s->number == number && s->member == member && s->file != NULL && !s->gone) {
+        if (s->number == number && s->member == member && s->random == random &&
+            s->file != NULL && !s->gone) {
             return i;
         }
     }
@@ -58,10 +60,10 @@ static struct sop_file *slot_take(struct sop_pack_readers *r, int i)
  * a file was unlinked meanwhile. Returns what is to be closed: the file that made room, the new
  * one if another thread was faster, or NULL. */
 static struct sop_file *slot_fill(struct sop_pack_readers *r, uint64_t member, uint32_t number,
-                                  uint64_t unlinks, struct sop_pack_use *use)
+                                  bool random, uint64_t unlinks, struct sop_pack_use *use)
 {
     struct sop_file *opened = use->file;
-    int i = slot_find(r, member, number);
+    int i = slot_find(r, member, number, random);
     if (i >= 0) {
         *use = (struct sop_pack_use){.file = slot_take(r, i), .slot = i};
         return opened;
@@ -71,18 +73,19 @@ static struct sop_file *slot_fill(struct sop_pack_readers *r, uint64_t member, u
         return NULL;
     }
     struct sop_file *old = r->slots[i].file;
-    r->slots[i] = (struct sop_pack_reader){.file = opened, .member = member, .number = number};
+    r->slots[i] = (struct sop_pack_reader){
+        .file = opened, .member = member, .number = number, .random = random};
     *use = (struct sop_pack_use){.file = slot_take(r, i), .slot = i};
     return old;
 }
 
-int sop_pack__use(struct sop_packs *p, uint64_t member, uint32_t number,
+int sop_pack__use(struct sop_packs *p, uint64_t member, uint32_t number, bool random,
                   struct sop_pack_use *use, struct sop_err *err)
 {
     struct sop_pack_readers *r = &p->readers;
     sop_mutex_lock(&r->lock);
     uint64_t unlinks = r->unlinks;
-    int i = slot_find(r, member, number);
+    int i = slot_find(r, member, number, random);
     if (i >= 0) {
         *use = (struct sop_pack_use){.file = slot_take(r, i), .slot = i};
     }
@@ -94,12 +97,13 @@ int sop_pack__use(struct sop_packs *p, uint64_t member, uint32_t number,
     char path[SOP_PACK_PATH_BYTES];
     sop_pack__file_path(member, number, path);
     *use = (struct sop_pack_use){.file = NULL, .slot = -1};
-    int rc = sop_file_open(p->volume, path, SOP_OPEN_READ, &use->file, err);
+    unsigned flags = SOP_OPEN_READ | (random ? SOP_OPEN_RANDOM : 0u);
+    int rc = sop_file_open(p->volume, path, flags, &use->file, err);
     if (rc != 0) {
         return sop_err_wrap(err, rc, "open %s", path);
     }
     sop_mutex_lock(&r->lock);
-    struct sop_file *extra = slot_fill(r, member, number, unlinks, use);
+    struct sop_file *extra = slot_fill(r, member, number, random, unlinks, use);
     sop_mutex_unlock(&r->lock);
     sop_file_close(extra);
     return 0;
@@ -135,14 +139,17 @@ void sop_pack__use_end(struct sop_packs *p, struct sop_pack_use *use)
 void sop_pack__readers_forget(struct sop_packs *p, uint64_t member, uint32_t number)
 {
     struct sop_pack_readers *r = &p->readers;
-    struct sop_file *close = NULL;
+    struct sop_file *close[2] = {NULL, NULL};
     sop_mutex_lock(&r->lock);
     r->unlinks++;
-    int i = slot_find(r, member, number);
-    if (i >= 0) {
-        r->slots[i].gone = true;
-        close = slot_drop_if_gone(&r->slots[i]);
+    for (int random = 0; random <= 1; random++) {
+        int i = slot_find(r, member, number, random != 0);
+        if (i >= 0) {
+            r->slots[i].gone = true;
+            close[random] = slot_drop_if_gone(&r->slots[i]);
+        }
     }
     sop_mutex_unlock(&r->lock);
-    sop_file_close(close);
+    sop_file_close(close[0]);
+    sop_file_close(close[1]);
 }

@@ -216,7 +216,7 @@ static int scan_init(struct scan *s, struct sop_pack_use *use, struct sop_err *e
     if (sop_pack__file_writing(s->packs, s->member, s->number)) {
         return SOP_ERR(err, BUSY, "still being written");
     }
-    int rc = sop_pack__use(s->packs, s->member, s->number, use, err);
+    int rc = sop_pack__use(s->packs, s->member, s->number, false, use, err);
     if (rc != 0) {
         return rc;
     }

@@ -93,6 +93,9 @@ static int posix_file_open(struct sop_volume *v, const char *path, unsigned flag
             goto undo_open;
         }
     }
+    if ((flags & SOP_OPEN_RANDOM) != 0) {
+        (void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM); /* advice: may do nothing */
+    }
     *out = &file->base;
     return 0;
 

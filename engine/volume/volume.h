@@ -23,6 +23,9 @@ enum sop_open_flags {
     SOP_OPEN_EXCLUSIVE = 8,
     SOP_OPEN_DIRECT = 16, /* O_DIRECT where it serves: offset, length, memory 4096-aligned.
                              A back end that cannot ignores it. One mode per file, always. */
+    SOP_OPEN_RANDOM = 32, /* what is read through this open file are single places: nothing
+                             beyond them should be fetched. Advice that changes no result; a
+                             back end that fetches nothing ahead ignores it. */
 };
 
 enum sop_file_kind { SOP_FILE_ABSENT = 0, SOP_FILE_REGULAR = 1, SOP_FILE_DIRECTORY = 2 };

@@ -81,6 +81,9 @@ START_TEST(a_full_volume_gives_space_back_after_deletes)
     ck_assert_uint_gt(again, n / 2);
     db_kit_verify(&kit);
     sop_db_abandon(&kit.db);
+    /* An opening makes a member with a journal; nothing is set aside for it where the database
+     * is as small as this one, and what is left by chance need not suffice. */
+    sop_volume_sim_set_capacity(volume, CAPACITY + (1u << 20));
     open_it(false);
     ck_assert_uint_eq(db_kit_count(&kit, "s"), again);
     db_kit_verify(&kit);

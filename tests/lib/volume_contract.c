@@ -93,6 +93,22 @@ static void reading_over_the_end_gives_what_there_is(struct sop_volume *v)
     sop_file_close(file);
 }
 
+static void advice_changes_no_result(struct sop_volume *v)
+{
+    struct sop_err err = {0};
+    volume_put_file(v, "f", "0123456789");
+    struct sop_file *file;
+    volume_ok(sop_file_open(v, "f", SOP_OPEN_READ | SOP_OPEN_RANDOM, &file, &err), &err);
+    char to[20] = {0};
+    size_t got = 99;
+    volume_ok(sop_file_read(file, 7, to, 2, NULL, &err), &err);
+    volume_ok(sop_file_read(file, 2, to + 2, 3, NULL, &err), &err);
+    ck_assert_mem_eq(to, "78234", 5);
+    ck_assert_int_eq(sop_file_read(file, 4, to, 10, &got, &err), SOP_ERR_END);
+    ck_assert_uint_eq(got, 6);
+    sop_file_close(file);
+}
+
 static void a_hole_reads_as_zeros(struct sop_volume *v)
 {
     struct sop_err err = {0};
@@ -337,6 +353,7 @@ static void a_lock_is_free_until_taken(struct sop_volume *v)
 static void (*const cases[])(struct sop_volume *v) = {
     reads_give_what_was_written,
     reading_over_the_end_gives_what_there_is,
+    advice_changes_no_result,
     a_hole_reads_as_zeros,
     direct_files_work_in_blocks,
     files_are_created_once_and_never_by_accident,

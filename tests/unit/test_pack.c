@@ -651,6 +651,103 @@ START_TEST(descriptors_are_kept_and_bounded)
 }
 END_TEST
 
+static int count_record(void *arg, const struct sop_pack_owner *owner,
+                        const struct sop_place *place, struct sop_err *err)
+{
+    uint32_t *seen = arg;
+    (void)err;
+    bool large = owner->type == SOP_PACK_SHEET && place->bytes >= SOP_PACK_BLOCKS_BYTES;
+    ck_assert(!large || place->offset % SOP_BLOCK_BYTES == 0);
+    (*seen)++;
+    return 0;
+}
+
+START_TEST(large_sheets_begin_with_a_block)
+{
+    struct sop_err err = {0};
+    struct kit k = kit_init();
+    struct sop_place places[60];
+    for (uint32_t i = 0; i < SOP_ARRAY_LEN(places); i++) {
+        struct sop_pack_owner owner = i % 3 == 2 ? kit_value("k") : kit_sheet(i);
+        size_t len = i % 2 == 0 ? 32768 + i * 1001 : 32767 - i * 501;
+        OK(kit_append(k.packs, &owner, len, i, &places[i], &err));
+        bool blocks = owner.type == SOP_PACK_SHEET && len >= 32768;
+        ck_assert(!blocks || places[i].offset % SOP_BLOCK_BYTES == 0);
+        ck_assert(blocks || i % 7 == 0 || places[i].offset % SOP_BLOCK_BYTES != 0);
+        if (i % 7 == 6) {
+            OK(sop_packs_sync(k.packs, &err));
+        }
+    }
+    for (uint32_t i = 0; i < SOP_ARRAY_LEN(places); i++) {
+        enum sop_pack_type type = i % 3 == 2 ? SOP_PACK_VALUE : SOP_PACK_SHEET;
+        OK(kit_check(k.packs, &places[i], type, i, &err));
+    }
+    sop_packs_cut(k.packs);
+    uint32_t seen = 0;
+    OK(sop_packs_scan(k.packs, 7, 1, true, count_record, &seen, &err));
+    ck_assert_uint_eq(seen, SOP_ARRAY_LEN(places));
+    kit_fini(&k);
+}
+END_TEST
+
+START_TEST(a_large_sheet_does_not_take_a_file_over_its_limit)
+{
+    struct sop_err err = {0};
+    struct kit k = kit_init();
+    struct sop_place place;
+    struct sop_pack_owner owner = kit_sheet(1);
+    /* Up to 40,104 bytes before the limit, which is no border of a block. */
+    size_t first = SOP_PACK_FILE_BYTES - 40104 - SOP_PACK_HEADER_BYTES - 4 * 1024;
+    OK(kit_append(k.packs, &owner, first, 1, &place, &err));
+    ck_assert_uint_eq(place.offset, 0);
+    OK(kit_append(k.packs, &owner, 40000, 2, &place, &err)); /* would fit without the pad */
+    ck_assert_uint_eq(place.file, 2);
+    kit_fini(&k);
+}
+END_TEST
+
+START_TEST(parts_of_a_sheet_are_read_alone)
+{
+    struct sop_err err = {0};
+    struct kit k = kit_init();
+    struct sop_place sheet;
+    struct sop_place value;
+    struct sop_pack_owner owner = kit_sheet(9);
+    struct sop_buf first = {0};
+    uint8_t part[5000];
+    uint8_t *want = kit_bytes(100000, 5);
+    OK(kit_append(k.packs, &owner, 100000, 5, &sheet, &err));
+    owner = kit_value("k");
+    OK(kit_append(k.packs, &owner, 100000, 6, &value, &err));
+    uint64_t before = sop_volume_fault_calls(k.fault, SOP_FAULT_READ);
+    OK(sop_packs_read_first(k.packs, &sheet, 4032, &first, &owner, &err));
+    ck_assert(owner.type == SOP_PACK_SHEET && owner.store == 3 && owner.page == 9);
+    ck_assert_uint_eq(first.len, 4032);
+    ck_assert_int_eq(memcmp(first.data, want, 4032), 0);
+    OK(sop_packs_read_part(k.packs, &sheet, 95000, part, 5000, &err));
+    ck_assert_int_eq(memcmp(part, want + 95000, 5000), 0);
+    ck_assert_uint_eq(sop_volume_fault_calls(k.fault, SOP_FAULT_READ) - before, 2);
+    /* What is no sheet, or lies elsewhere, is not read. */
+    FAILS(DATA_LOSS, sop_packs_read_first(k.packs, &value, 4032, &first, &owner, &err));
+    struct sop_place off = sheet;
+    off.bytes--;
+    FAILS(DATA_LOSS, sop_packs_read_first(k.packs, &off, 4032, &first, &owner, &err));
+    off = value;
+    off.bytes += 100000; /* over the end of the file */
+    FAILS(DATA_LOSS, sop_packs_read_part(k.packs, &off, 199000, part, 1000, &err));
+    /* Both descriptors of a file go with it. */
+    OK(kit_check(k.packs, &sheet, SOP_PACK_SHEET, 5, &err));
+    sop_packs_cut(k.packs);
+    OK(sop_packs_sync(k.packs, &err));
+    OK(sop_packs_unlink(k.packs, 7, 1, &err));
+    FAILS(DATA_LOSS, sop_packs_read_part(k.packs, &sheet, 0, part, 100, &err));
+    FAILS(DATA_LOSS, kit_check(k.packs, &sheet, SOP_PACK_SHEET, 5, &err));
+    sop_buf_fini(&first);
+    free(want);
+    kit_fini(&k);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -674,6 +771,9 @@ int main(void)
         files_are_listed_with_who_writes_them,
         unlink_removes_the_file_and_an_empty_folder,
         descriptors_are_kept_and_bounded,
+        large_sheets_begin_with_a_block,
+        a_large_sheet_does_not_take_a_file_over_its_limit,
+        parts_of_a_sheet_are_read_alone,
     };
     return kit_main("pack", tests, SOP_ARRAY_LEN(tests));
 }
