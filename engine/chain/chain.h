@@ -163,7 +163,8 @@ int sop_chain_prepare(struct sop_chain *c, struct sop_err *err) SOP_MUST_USE;
 
 /* What checkpoint triggers count: journal bytes and slots since `since`, members gone. */
 struct sop_chain_load {
-    uint64_t journal_bytes; /* appended by this member since its JOIN, and left by others */
+    uint64_t journal_bytes;   /* appended by this member since its JOIN, and left by others */
+    uint64_t journal_records; /* the records that these bytes are */
     uint64_t slots;
     uint32_t members_gone;
     uint64_t syncs; /* syncs done by chain and journal since open */

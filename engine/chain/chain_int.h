@@ -116,6 +116,7 @@ struct sop_chain {
     _Atomic uint64_t syncs;
     _Atomic bool stopped;
     uint64_t replayed_bytes; /* journal bytes of others read since options.start */
+    uint64_t replayed_records;
 
     /* The member. */
     uint64_t member; /* 0 until it has joined */

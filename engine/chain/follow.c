@@ -99,6 +99,7 @@ static int apply_record(struct sop_chain *c, const struct sop_journal_cursor *cu
         v->tenure.next = cursor->next;
     }
     c->replayed_bytes += r->raw.len;
+    c->replayed_records++;
     return 0;
 }
 

@@ -68,6 +68,12 @@ void sop_chain_load(struct sop_chain *c, const struct sop_chain_point *since,
         out->members_gone += sop_lsn_cmp(v->gone[i].gone, since->lsn) > 0;
     }
     out->journal_bytes = own ? 0 : c->replayed_bytes;
+    out->journal_records = v->lsn.slot == c->tenure ? v->lsn.record : 0;
+    if (!own) {
+        out->journal_records += c->replayed_records;
+    } else if (since->lsn.slot == c->tenure) {
+        out->journal_records -= since->lsn.record;
+    }
     sop_mutex_unlock(&c->mutex);
     if (c->journal != NULL) {
         struct sop_journal_place place = {.file = own ? since->journal_file : 0,

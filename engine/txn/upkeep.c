@@ -9,6 +9,7 @@
 #define ROUND_NS                1000000000ull
 #define STEP_NS                 10000000ull /* how often the thread looks whether it is wanted sooner */
 #define TRIGGER_BYTES_MAX       (256ull << 20) /* replayed in well under a second */
+#define REPLAY_BYTES_LEAST      1024           /* a record counts as so many */
 #define PACKED_FACTOR           4 /* values in packs are not replayed, but replaced ones wait to go */
 #define FREE_PAGES_PER_BATCH    512
 #define TREE_DEPTH_ALL          SOP_LEVELS_MAX
@@ -590,6 +591,14 @@ int sop_engine__free_dropped(struct sop_engine *e, bool locked, struct sop_err *
 /* ---- rounds --------------------------------------------------------------------------------
  */
 
+/* What an opening would have to replay. Small records that share blocks take time all the same.
+ */
+static uint64_t replay_bytes(const struct sop_chain_load *load)
+{
+    uint64_t least = load->journal_records * REPLAY_BYTES_LEAST;
+    return load->journal_bytes > least ? load->journal_bytes : least;
+}
+
 /* Is a checkpoint due? docs/PROTOCOL.md section 8. */
 static bool due(struct sop_engine *e)
 {
@@ -600,7 +609,7 @@ static bool due(struct sop_engine *e)
     const struct sop_chain_point *since =
         e->kept[0].used ? &e->kept[0].manifest.point : &e->options.genesis;
     sop_chain_load(e->chain, since, &load);
-    if (load.journal_bytes >= e->checkpoint_trigger_bytes) {
+    if (replay_bytes(&load) >= e->checkpoint_trigger_bytes) {
         if (e->options.checkpoint_bytes == 0 &&
             e->checkpoint_trigger_bytes < TRIGGER_BYTES_MAX) {
             e->checkpoint_trigger_bytes *= 2; /* sustained load: longer redo, fewer rewrites */

@@ -118,6 +118,37 @@ START_TEST(any_order_of_appends_and_syncs_keeps_what_was_told)
 }
 END_TEST
 
+START_TEST(small_records_are_counted)
+{
+    struct sop_chain_point genesis;
+    struct sop_volume *v = chain_disk(&genesis);
+    struct sop_chain_options o = chain_options(v, &genesis, &log_a);
+    struct sop_chain *c = chain_open(&o);
+    struct sop_chain_point middle;
+    struct sop_chain_load load;
+    for (uint64_t t = 1; t <= 30; t++) {
+        show(c, t, 8);
+        if (t == 10) {
+            sop_chain_point(c, &middle);
+        }
+    }
+    sop_chain_load(c, &genesis, &load);
+    ck_assert_uint_eq(load.journal_records, 30);
+    ck_assert_uint_eq(load.journal_bytes, 30 * 3 * SOP_JOURNAL_UNIT);
+    sop_chain_load(c, &middle, &load);
+    ck_assert_uint_eq(load.journal_records, 20);
+    ck_assert_uint_eq(load.journal_bytes, 20 * 3 * SOP_JOURNAL_UNIT);
+    chain_close(&c, false);
+    ck_assert_uint_eq(opened(v, &genesis, &c), 30);
+    show(c, 31, 8);
+    sop_chain_load(c, &genesis, &load); /* what was replayed counts, too */
+    ck_assert_uint_eq(load.journal_records, 31);
+    ck_assert_uint_eq(load.journal_bytes, 31 * 3 * SOP_JOURNAL_UNIT);
+    chain_close(&c, false);
+    sop_volume_destroy(v);
+}
+END_TEST
+
 START_TEST(a_sync_that_fails_beside_appends_ends_the_tenure)
 {
     struct sop_chain_point genesis;
@@ -251,6 +282,7 @@ int main(void)
     TCase *t = tcase_create("chain_beside");
     tcase_set_timeout(t, 600);
     tcase_add_loop_test(t, any_order_of_appends_and_syncs_keeps_what_was_told, 0, 12);
+    tcase_add_test(t, small_records_are_counted);
     tcase_add_test(t, a_sync_that_fails_beside_appends_ends_the_tenure);
     tcase_add_test(t, who_was_relieved_between_the_steps_hears_it);
     tcase_add_test(t, one_thread_syncs_while_another_appends);

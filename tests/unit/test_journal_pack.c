@@ -299,7 +299,11 @@ START_TEST(damage_in_a_shared_block_is_proven_by_what_follows_its_sync)
         (void)put(j, 100, 12);
         sop_journal_free(j);
         uint64_t at = offset_of(v, bad);
+        uint64_t behind = offset_of(v, 13);
         ck_assert_int_eq(sop_volume_sim_flip(v, DIR "/1", (at + 140) * 8, NULL), 0);
+        if (bad % 2 == 0) { /* the first one that tells is gone, too: the second is inside */
+            ck_assert_int_eq(sop_volume_sim_flip(v, DIR "/1", (behind + 50) * 8, NULL), 0);
+        }
         struct sop_journal_cursor c;
         struct sop_journal_record r;
         int rc;
