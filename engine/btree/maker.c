@@ -40,19 +40,24 @@ int sop_sheet__begin(struct sop_sheet_frame *f, const struct sop_sheet_parts *pa
     struct sop_slice high = meta->has_high ? meta->high : sop_slice(NULL, 0);
     uint64_t names =
         (uint64_t)meta->low.len + high.len + parts->prefix1.len + parts->prefix2.len;
-    uint64_t index = ((names + 7) & ~UINT64_C(7)) + (uint64_t)parts->count * 12 + 4;
-    uint64_t body = index + parts->cells_bytes;
-    uint64_t pieces = sop_sheet__pieces(body);
-    uint64_t start = SOP_SHEET_HEADER_BYTES + sop_sheet__table_bytes(pieces);
-    if (start + body > SOP_SHEET_BYTES_MAX) {
-        return SOP_ERR(err, TOO_LARGE, "a sheet of %" PRIu64 " bytes", start + body);
+    uint64_t index = (uint64_t)parts->count * 12 + 4;
+    uint64_t pieces = 0;
+    uint64_t front = 0;
+    uint64_t bytes = 0;
+    do { /* once more if the guide itself takes the image over a border */
+        pieces = sop_sheet__pieces(bytes);
+        front = SOP_SHEET_HEADER_BYTES + pieces * SOP_SHEET_GUIDE_BYTES + names;
+        bytes = ((front + 7) & ~UINT64_C(7)) + index + parts->cells_bytes;
+    } while (pieces < sop_sheet__pieces(bytes));
+    if (bytes > SOP_SHEET_BYTES_MAX) {
+        return SOP_ERR(err, TOO_LARGE, "a sheet of %" PRIu64 " bytes", bytes);
     }
-    uint8_t *image = sop_malloc_aligned(8, (size_t)(start + body));
+    uint8_t *image = sop_malloc_aligned(8, (size_t)bytes);
     if (image == NULL) {
-        return SOP_ERR(err, NOMEM, "make a sheet of %" PRIu64 " bytes", start + body);
+        return SOP_ERR(err, NOMEM, "make a sheet of %" PRIu64 " bytes", bytes);
     }
-    put_header(image, parts, (uint32_t)(start + body), (uint32_t)pieces);
-    uint8_t *at = sop_cell__put_slice(image + start, meta->low);
+    put_header(image, parts, (uint32_t)bytes, (uint32_t)pieces);
+    uint8_t *at = sop_cell__put_slice(image + sop_sheet__guide_at((uint32_t)pieces), meta->low);
     at = sop_cell__put_slice(at, high);
     at = sop_cell__put_slice(at, parts->prefix1);
     at = sop_cell__put_slice(at, parts->prefix2);
@@ -60,30 +65,35 @@ int sop_sheet__begin(struct sop_sheet_frame *f, const struct sop_sheet_parts *pa
         *at++ = 0;
     }
     f->image = image;
-    f->bytes = (uint32_t)(start + body);
+    f->bytes = (uint32_t)bytes;
+    f->front = (uint32_t)front;
+    f->count = parts->count;
     f->heads = (uint64_t *)(void *)at;
     f->offsets = (uint32_t *)(void *)(at + (size_t)parts->count * 8);
-    f->cells = (uint32_t)(start + index);
+    f->cells = (uint32_t)(bytes - parts->cells_bytes);
     f->offsets[parts->count] = f->bytes;
     return 0;
 }
 
 struct sop_slice sop_sheet__seal(struct sop_sheet_frame *f)
 {
-    uint8_t *table = f->image + SOP_SHEET_HEADER_BYTES;
     uint32_t pieces = sop_get_u32(f->image + SOP_SHEET_AT_PIECES);
-    size_t table_bytes = (size_t)sop_sheet__table_bytes(pieces);
-    size_t at = SOP_SHEET_HEADER_BYTES + table_bytes;
-    memset(table + table_bytes - 4, 0, 4); /* the padding, if there is any */
+    uint32_t at = f->front;
+    uint32_t item = 0;
     for (uint32_t i = 0; i < pieces; i++) {
-        size_t left = f->bytes - at;
-        size_t len = left < SOP_SHEET_PIECE_BYTES ? left : SOP_SHEET_PIECE_BYTES;
-        sop_put_u32(table + (size_t)i * 4, sop_crc32c(f->image + at, len, 0));
+        uint8_t *guide = f->image + sop_sheet__guide_at(i);
+        uint32_t end = sop_sheet__piece_at(i + 1, f->bytes);
+        uint32_t len = end > at ? end - at : 0;
+        item = sop_sheet__first_in(f->offsets, f->count, item, i);
+        sop_put_u32(guide + SOP_GUIDE_AT_CRC, sop_crc32c(f->image + at, len, 0));
+        sop_put_u32(guide + SOP_GUIDE_AT_CELL, f->offsets[item]);
+        sop_put_u64(guide + SOP_GUIDE_AT_HEAD, item < f->count ? f->heads[item] : UINT64_MAX);
         at += len;
     }
     SOP_ASSERT(at == f->bytes);
     uint32_t crc = sop_crc32c(f->image, SOP_SHEET_AT_CRC, 0);
-    sop_put_u32(f->image + SOP_SHEET_AT_CRC, sop_crc32c(table, table_bytes, crc));
+    crc = sop_crc32c(f->image + SOP_SHEET_HEADER_BYTES, f->front - SOP_SHEET_HEADER_BYTES, crc);
+    sop_put_u32(f->image + SOP_SHEET_AT_CRC, crc);
     return sop_slice(f->image, f->bytes);
 }
 
@@ -100,8 +110,10 @@ struct maker_entry {
     uint32_t kind;
 };
 
-/* Header, table of one piece, padding, last offset; table bytes are counted per item. */
-#define ESTIMATE_EMPTY ((size_t)SOP_SHEET_HEADER_BYTES + 8 + 8 + 4)
+/* Header, guide of one piece, padding, last offset. The rest of the guide is counted per item:
+ * it takes a byte for so many others. */
+#define ESTIMATE_EMPTY ((size_t)SOP_SHEET_HEADER_BYTES + SOP_SHEET_GUIDE_BYTES + 8 + 4)
+#define ESTIMATE_GUIDE (SOP_SHEET_PIECE_BYTES / SOP_SHEET_GUIDE_BYTES - 1)
 
 void sop_sheet_maker_init(struct sop_sheet_maker *m, const struct sop_order *order)
 {
@@ -191,8 +203,8 @@ int sop_sheet_maker_add(struct sop_sheet_maker *m, const struct sop_item *item,
     buf_put(&m->index, sop_slice(&e, sizeof e));
     m->count++;
     m->tombstones += tombstone;
-    size_t cell = sop_cell__bytes(key_bytes, item->ride.len, item->value.len);
-    m->estimate += cell + 12 + (cell + 12) / (SOP_SHEET_PIECE_BYTES / 4) + 1;
+    size_t cell = sop_cell__bytes(item->kind, key_bytes, item->ride.len, item->value.len);
+    m->estimate += cell + 12 + (cell + 12) / ESTIMATE_GUIDE + 1;
     SOP_DEEP_ASSERT(maker_ascends(m));
     return 0;
 }
@@ -225,7 +237,8 @@ static uint64_t cells_bytes(sop_item_at_fn item_at, const void *arg, size_t coun
     for (size_t i = 0; i < count; i++) {
         struct sop_item item;
         item_at(arg, i, &item);
-        sum += sop_cell__bytes(item.suffix.len - prefix, item.ride.len, item.value.len);
+        sum +=
+            sop_cell__bytes(item.kind, item.suffix.len - prefix, item.ride.len, item.value.len);
     }
     return sum;
 }
@@ -247,6 +260,9 @@ static void write_cells(sop_item_at_fn item_at, const void *arg,
         }
         at = sop_cell__put_slice(at, suffix);
         at = sop_cell__put_slice(at, item.ride);
+        if (item.kind == SOP_VALUE_INLINE) {
+            at = sop_cell__put_len(at, item.value.len);
+        }
         at = sop_cell__put_slice(at, item.value);
     }
     SOP_ASSERT(at == f->image + f->bytes);

@@ -211,9 +211,10 @@ static void copy_anew(const struct merge *m, const struct sop_sheet *s,
         at = sop_cell__put_slice(at, first);
         at = sop_cell__put_slice(at, second);
         f->heads[to->item] = sop_sheet__head(suffix, len);
-        /* Ride and value lie side by side. */
-        to->cell =
-            sop_cell__put_slice(at, sop_slice(item.ride.data, item.ride.len + item.value.len));
+        /* What is behind the suffix stays as it is. */
+        const uint8_t *rest = item.suffix.data + item.suffix.len;
+        size_t rest_bytes = (size_t)(s->image + s->offsets[i + 1] - rest);
+        to->cell = sop_cell__put_slice(at, sop_slice(rest, rest_bytes));
         to->item++;
     }
 }

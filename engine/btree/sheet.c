@@ -100,20 +100,18 @@ static void expect_heads(struct sop_sheet *s)
     s->head_rate = rate;
 }
 
-/* Fills the view from header fields and lengths that fit together. */
-static void view_fill(struct sop_slice image, struct sop_sheet *s)
+void sop_sheet__view_front(const uint8_t *front, struct sop_sheet *s)
 {
-    const uint8_t *p = image.data;
+    const uint8_t *p = front;
     uint8_t flags = p[SOP_SHEET_AT_FLAGS];
     uint32_t low = sop_get_u32(p + SOP_SHEET_AT_LOW_BYTES);
     uint32_t high = sop_get_u32(p + SOP_SHEET_AT_HIGH_BYTES);
     uint32_t prefix = sop_get_u32(p + SOP_SHEET_AT_PREFIX_BYTES);
-    size_t at = (size_t)(SOP_SHEET_HEADER_BYTES +
-                         sop_sheet__table_bytes(sop_get_u32(p + SOP_SHEET_AT_PIECES)));
+    const uint8_t *names = p + sop_sheet__front_bytes(p) - low - high - prefix;
 
     *s = (struct sop_sheet){
         .image = p,
-        .bytes = (uint32_t)image.len,
+        .bytes = sop_get_u32(p + SOP_SHEET_AT_BYTES),
         .count = sop_get_u32(p + SOP_SHEET_AT_COUNT),
         .run = (flags & SOP_SHEET_RUN) != 0,
         .compared = (flags & SOP_SHEET_COMPARED) != 0,
@@ -122,14 +120,20 @@ static void view_fill(struct sop_slice image, struct sop_sheet *s)
                 .record = sop_get_u64(p + SOP_SHEET_AT_LSN + 8)},
         .store = sop_get_u64(p + SOP_SHEET_AT_STORE),
         .page = sop_get_u64(p + SOP_SHEET_AT_PAGE),
-        .low = sop_slice(p + at, low),
-        .high = sop_slice(p + at + low, high),
+        .low = sop_slice(names, low),
+        .high = sop_slice(names + low, high),
         .has_high = (flags & SOP_SHEET_HAS_HIGH) != 0,
-        .prefix = sop_slice(p + at + low + high, prefix),
+        .prefix = sop_slice(names + low + high, prefix),
     };
-    at = (at + low + high + prefix + 7) & ~(size_t)7;
-    s->heads = (const uint64_t *)(const void *)(p + at);
-    s->offsets = (const uint32_t *)(const void *)(p + at + (size_t)s->count * 8);
+}
+
+/* Fills the view from header fields and lengths that fit together. */
+static void view_fill(struct sop_slice image, struct sop_sheet *s)
+{
+    sop_sheet__view_front(image.data, s);
+    size_t at = ((size_t)sop_sheet__front_bytes(image.data) + 7) & ~(size_t)7;
+    s->heads = (const uint64_t *)(const void *)(image.data + at);
+    s->offsets = (const uint32_t *)(const void *)(image.data + at + (size_t)s->count * 8);
     expect_heads(s);
 }
 
@@ -145,11 +149,11 @@ void sop_sheet_view(struct sop_slice image, struct sop_sheet *out)
 /* ---- check ----------------------------------------------------------------------------------
  */
 
-static int check_header(struct sop_slice image, struct sop_err *err)
+int sop_sheet__check_header(const uint8_t *header, uint64_t image_bytes, struct sop_err *err)
 {
-    const uint8_t *p = image.data;
-    if (image.len < SOP_SHEET_BYTES_MIN || image.len > SOP_SHEET_BYTES_MAX) {
-        return SOP_ERR(err, DATA_LOSS, "a sheet cannot have %zu bytes", image.len);
+    const uint8_t *p = header;
+    if (image_bytes < SOP_SHEET_BYTES_MIN || image_bytes > SOP_SHEET_BYTES_MAX) {
+        return SOP_ERR(err, DATA_LOSS, "a sheet cannot have %" PRIu64 " bytes", image_bytes);
     }
     if (sop_get_u32(p + SOP_SHEET_AT_MAGIC) != SOP_SHEET_MAGIC) {
         return SOP_ERR(err, DATA_LOSS, "not a sheet: no magic number");
@@ -158,51 +162,24 @@ static int check_header(struct sop_slice image, struct sop_err *err)
         return SOP_ERR(err, DATA_LOSS, "sheet of unknown format version %u",
                        (unsigned)sop_get_u16(p + SOP_SHEET_AT_VERSION));
     }
-    uint64_t table = sop_sheet__table_bytes(sop_get_u32(p + SOP_SHEET_AT_PIECES));
-    if (sop_get_u32(p + SOP_SHEET_AT_BYTES) != image.len ||
-        table > image.len - SOP_SHEET_HEADER_BYTES ||
-        sop_sheet__pieces(image.len - SOP_SHEET_HEADER_BYTES - table) !=
-            sop_get_u32(p + SOP_SHEET_AT_PIECES)) {
-        return SOP_ERR(err, DATA_LOSS, "sheet of %zu bytes claims other sizes", image.len);
+    if (sop_get_u32(p + SOP_SHEET_AT_BYTES) != image_bytes ||
+        sop_get_u32(p + SOP_SHEET_AT_PIECES) != sop_sheet__pieces(image_bytes) ||
+        sop_sheet__front_bytes(p) > image_bytes) {
+        return SOP_ERR(err, DATA_LOSS, "sheet of %" PRIu64 " bytes claims other sizes",
+                       image_bytes);
     }
+    return 0;
+}
+
+int sop_sheet__check_front(const uint8_t *front, struct sop_err *err)
+{
+    const uint8_t *p = front;
+    size_t bytes = (size_t)sop_sheet__front_bytes(p);
     uint32_t crc = sop_crc32c(p, SOP_SHEET_AT_CRC, 0);
-    crc = sop_crc32c(p + SOP_SHEET_HEADER_BYTES, (size_t)table, crc);
+    crc = sop_crc32c(p + SOP_SHEET_HEADER_BYTES, bytes - SOP_SHEET_HEADER_BYTES, crc);
     if (crc != sop_get_u32(p + SOP_SHEET_AT_CRC)) {
-        return SOP_ERR(err, DATA_LOSS, "checksum of a sheet's header");
+        return SOP_ERR(err, DATA_LOSS, "checksum of a sheet's front");
     }
-    return 0;
-}
-
-static int check_pieces(struct sop_slice image, struct sop_err *err)
-{
-    const uint8_t *table = image.data + SOP_SHEET_HEADER_BYTES;
-    uint32_t pieces = sop_get_u32(image.data + SOP_SHEET_AT_PIECES);
-    size_t at = SOP_SHEET_HEADER_BYTES + (size_t)sop_sheet__table_bytes(pieces);
-    for (uint32_t i = 0; i < pieces; i++) {
-        size_t left = image.len - at;
-        size_t len = left < SOP_SHEET_PIECE_BYTES ? left : SOP_SHEET_PIECE_BYTES;
-        if (sop_crc32c(image.data + at, len, 0) != sop_get_u32(table + (size_t)i * 4)) {
-            return SOP_ERR(err, DATA_LOSS, "checksum of piece %" PRIu32 " of a sheet", i);
-        }
-        at += len;
-    }
-    if (pieces % 2 != 0 && sop_get_u32(table + (size_t)pieces * 4) != 0) {
-        return SOP_ERR(err, DATA_LOSS, "padding of a sheet's table is not zero");
-    }
-    return 0;
-}
-
-/* Lengths of the body's parts, the flags, and the padding between the parts. */
-static int check_body(struct sop_slice image, struct sop_err *err)
-{
-    const uint8_t *p = image.data;
-    uint64_t names = (uint64_t)sop_get_u32(p + SOP_SHEET_AT_LOW_BYTES) +
-                     sop_get_u32(p + SOP_SHEET_AT_HIGH_BYTES) +
-                     sop_get_u32(p + SOP_SHEET_AT_PREFIX_BYTES);
-    uint64_t start =
-        SOP_SHEET_HEADER_BYTES + sop_sheet__table_bytes(sop_get_u32(p + SOP_SHEET_AT_PIECES));
-    uint64_t heads = (start + names + 7) & ~UINT64_C(7);
-    uint64_t cells = heads + (uint64_t)sop_get_u32(p + SOP_SHEET_AT_COUNT) * 12 + 4;
     uint8_t flags = p[SOP_SHEET_AT_FLAGS];
     bool prefix = sop_get_u32(p + SOP_SHEET_AT_PREFIX_BYTES) != 0;
     if (flags > SOP_SHEET_FLAGS || sop_get_u32(p + SOP_SHEET_AT_ZERO) != 0 ||
@@ -211,10 +188,37 @@ static int check_body(struct sop_slice image, struct sop_err *err)
         (prefix && sop_get_u32(p + SOP_SHEET_AT_COUNT) == 0)) {
         return SOP_ERR(err, DATA_LOSS, "a sheet's header contradicts itself");
     }
-    if (cells > image.len) {
+    return 0;
+}
+
+/* What is behind the front, piece by piece. */
+static int check_pieces(struct sop_slice image, struct sop_err *err)
+{
+    const uint8_t *p = image.data;
+    uint32_t pieces = sop_get_u32(p + SOP_SHEET_AT_PIECES);
+    uint32_t at = (uint32_t)sop_sheet__front_bytes(p);
+    for (uint32_t i = 0; i < pieces; i++) {
+        uint32_t end = sop_sheet__piece_at(i + 1, (uint32_t)image.len);
+        uint32_t len = end > at ? end - at : 0;
+        if (sop_crc32c(p + at, len, 0) !=
+            sop_get_u32(p + sop_sheet__guide_at(i) + SOP_GUIDE_AT_CRC)) {
+            return SOP_ERR(err, DATA_LOSS, "checksum of piece %" PRIu32 " of a sheet", i);
+        }
+        at += len;
+    }
+    return 0;
+}
+
+/* Whether the index fits, and the padding before it. */
+static int check_index(struct sop_slice image, struct sop_err *err)
+{
+    const uint8_t *p = image.data;
+    uint64_t front = sop_sheet__front_bytes(p);
+    uint64_t heads = (front + 7) & ~UINT64_C(7);
+    if (heads + (uint64_t)sop_get_u32(p + SOP_SHEET_AT_COUNT) * 12 + 4 > image.len) {
         return SOP_ERR(err, DATA_LOSS, "the index of a sheet is longer than the sheet");
     }
-    for (uint64_t i = start + names; i < heads; i++) {
+    for (uint64_t i = front; i < heads; i++) {
         if (p[i] != 0) {
             return SOP_ERR(err, DATA_LOSS, "padding of a sheet is not zero");
         }
@@ -222,42 +226,85 @@ static int check_body(struct sop_slice image, struct sop_err *err)
     return 0;
 }
 
-/* One cell: lengths add up, the kind is allowed, the head is that of the suffix. */
-static bool cell_ok(const struct sop_sheet *s, uint32_t i)
+bool sop_cell__read_rest(struct sop_reader *r, bool run, const struct sop_cell_key *key,
+                         struct sop_item *item)
 {
-    struct sop_reader r =
-        sop_reader(sop_slice(s->image + s->offsets[i], s->offsets[i + 1] - s->offsets[i]));
-    uint8_t flags = sop_read_u8(&r);
-    bool has_ride = (flags & SOP_CELL_HAS_RIDE) != 0;
-    uint64_t suffix_bytes = sop_read_varint(&r);
-    uint64_t ride_bytes = has_ride ? sop_read_varint(&r) : 0;
-    if (r.bad || flags > SOP_CELL_FLAGS || (has_ride && ride_bytes == 0) ||
-        suffix_bytes > UINT32_MAX || ride_bytes > UINT32_MAX) {
+    bool has_ride = (key->flags & SOP_CELL_HAS_RIDE) != 0;
+    if (key->flags > SOP_CELL_FLAGS || (has_ride && key->ride_bytes == 0)) {
         return false;
     }
-    struct sop_slice suffix = sop_read_bytes(&r, (size_t)suffix_bytes);
-    (void)sop_read_bytes(&r, (size_t)ride_bytes);
-    if (r.bad) {
-        return false;
-    }
-    size_t value_bytes = sop_reader_left(&r);
-    switch (flags & SOP_CELL_KIND) {
+    uint64_t value_bytes = 0;
+    item->ride = sop_read_bytes(r, (size_t)key->ride_bytes);
+    item->kind = (enum sop_value_kind)(key->flags & SOP_CELL_KIND);
+    switch (key->flags & SOP_CELL_KIND) {
     case SOP_VALUE_INLINE:
+        value_bytes = sop_cell__read_len(r);
         break;
     case SOP_VALUE_PLACE:
-        if (value_bytes != SOP_SHEET_PLACE_BYTES) {
-            return false;
-        }
+        value_bytes = SOP_SHEET_PLACE_BYTES;
         break;
     case SOP_VALUE_TOMBSTONE:
-        if (!s->run || has_ride || value_bytes != 0) {
+        if (!run || has_ride) {
             return false;
         }
         break;
     default:
         return false;
     }
-    return s->heads[i] == (s->compared ? 0 : sop_sheet__head(suffix.data, suffix.len));
+    if (r->bad || value_bytes > UINT32_MAX) {
+        return false;
+    }
+    item->value = sop_read_bytes(r, (size_t)value_bytes);
+    item->suffix = key->suffix;
+    return !r->bad;
+}
+
+/* One cell: lengths add up, the kind is allowed, the head is that of the suffix. */
+static bool cell_ok(const struct sop_sheet *s, uint32_t i)
+{
+    struct sop_reader r =
+        sop_reader(sop_slice(s->image + s->offsets[i], s->offsets[i + 1] - s->offsets[i]));
+    struct sop_cell_key key;
+    struct sop_item item;
+    if (!sop_cell__read_key(&r, &key) || !sop_cell__read_rest(&r, s->run, &key, &item) ||
+        sop_reader_left(&r) != 0) {
+        return false;
+    }
+    return s->heads[i] == (s->compared ? 0 : sop_sheet__head(key.suffix.data, key.suffix.len));
+}
+
+uint32_t sop_sheet__first_in(const uint32_t *offsets, uint32_t count, uint32_t from,
+                             uint32_t piece)
+{
+    uint32_t at = sop_sheet__piece_at(piece, UINT32_MAX);
+    uint32_t end = count;
+    while (from < end) {
+        uint32_t middle = from + (end - from) / 2;
+        if (offsets[middle] < at) {
+            from = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    return from;
+}
+
+/* After the cells. */
+static int check_guide(const struct sop_sheet *s, struct sop_err *err)
+{
+    const uint8_t *p = s->image;
+    uint32_t pieces = sop_get_u32(p + SOP_SHEET_AT_PIECES);
+    uint32_t item = 0;
+    for (uint32_t i = 0; i < pieces; i++) {
+        const uint8_t *guide = p + sop_sheet__guide_at(i);
+        item = sop_sheet__first_in(s->offsets, s->count, item, i);
+        if (sop_get_u32(guide + SOP_GUIDE_AT_CELL) != s->offsets[item] ||
+            sop_get_u64(guide + SOP_GUIDE_AT_HEAD) !=
+                (item < s->count ? s->heads[item] : UINT64_MAX)) {
+            return SOP_ERR(err, DATA_LOSS, "guide to piece %" PRIu32 " of a sheet", i);
+        }
+    }
+    return 0;
 }
 
 static int check_cells(const struct sop_sheet *s, struct sop_err *err)
@@ -314,12 +361,17 @@ int sop_sheet_check(struct sop_slice image, const struct sop_order *order,
 {
     SOP_ASSERT((uintptr_t)image.data % 8 == 0);
     *out = (struct sop_sheet){0};
-    int rc = check_header(image, err);
+    int rc = image.len < SOP_SHEET_HEADER_BYTES
+                 ? SOP_ERR(err, DATA_LOSS, "a sheet cannot have %zu bytes", image.len)
+                 : sop_sheet__check_header(image.data, image.len, err);
+    if (rc == 0) {
+        rc = sop_sheet__check_front(image.data, err);
+    }
     if (rc == 0) {
         rc = check_pieces(image, err);
     }
     if (rc == 0) {
-        rc = check_body(image, err);
+        rc = check_index(image, err);
     }
     if (rc != 0) {
         return rc;
@@ -327,6 +379,9 @@ int sop_sheet_check(struct sop_slice image, const struct sop_order *order,
     struct sop_sheet s;
     view_fill(image, &s);
     rc = check_cells(&s, err);
+    if (rc == 0) {
+        rc = check_guide(&s, err);
+    }
     /* A plain order needs nothing that the image does not hold; and a merge could be led out of
      * a cell by keys that do not ascend, as it takes the prefix from the first and last one. */
     static const struct sop_order plain = {0};
@@ -362,8 +417,12 @@ struct sop_item sop_sheet_item(const struct sop_sheet *s, uint32_t i)
     p += item.suffix.len;
     item.ride = sop_slice(p, ride);
     p += ride;
-    item.value = sop_slice(p, (size_t)(end - p));
     item.kind = (enum sop_value_kind)(flags & SOP_CELL_KIND);
+    if (item.kind == SOP_VALUE_INLINE) {
+        while (*p++ >= 0x80) { /* its length, which the end tells, too */
+        }
+    }
+    item.value = sop_slice(p, (size_t)(end - p));
     return item;
 }
 

@@ -1,9 +1,9 @@
 /* Sheet: an immutable sorted image of items; base of a page, or a run of deltas over it.
  *
- * The same bytes on the volume and in memory. Layout in engine/btree/format.h: header, CRC per
- * 16 KiB piece, fences (of the page it was made for), common key prefix, 8-byte big-endian
- * heads (the first bytes of each key after the common prefix), offsets, cells. Inner pages are
- * sheets whose values are 8-byte little-endian child page ids.
+ * The same bytes on the volume and in memory. Layout in engine/btree/format.h: front
+ * (header, guide to the pieces, fences of the page it was made for, common key prefix), 8-byte
+ * big-endian heads (the first bytes of each key after the common prefix), offsets, cells. Inner
+ * pages are sheets whose values are 8-byte little-endian child page ids.
  *
  * A sheet from the volume is checked whole once (sop_sheet_check); everything below assumes a
  * checked or self-built image and never fails. Any thread. */
@@ -72,6 +72,65 @@ int sop_sheet_cmp(const struct sop_sheet *s, const struct sop_order *order, uint
 /* Copies the whole key into `to` (replaced). */
 int sop_item_key(const struct sop_item *item, struct sop_buf *to,
                  struct sop_err *err) SOP_MUST_USE;
+
+/* ---- a sheet in part ------------------------------------------------------------------------
+ *
+ * A point look-up in a sheet on the volume needs its front and one *chunk*: the pieces that the
+ * cells beginning in one piece lie in. Bytes are verified when they come (by the front's CRC
+ * and those in the guide), cells when they are read. Not for sheets in the order of a comparer.
+ */
+
+/* A view of a front. */
+struct sop_front {
+    struct sop_sheet sheet; /* without heads and offsets; image: the front */
+    uint32_t bytes;         /* of the front */
+    uint32_t pieces;        /* up to the last one with the beginning of a cell */
+};
+/* Reads from the first SOP_FRONT_BYTES_MIN bytes of an image of so many bytes how long its
+ * front is. Not verified yet, but not longer than the image. DATA_LOSS. */
+#define SOP_FRONT_BYTES_MIN 72
+int sop_front_bytes(const uint8_t *first, uint32_t image_bytes, uint32_t *bytes,
+                    struct sop_err *err) SOP_MUST_USE;
+/* Verifies a front of as many bytes as sop_front_bytes says and makes the view. `front` must be
+ * 8-aligned and stay. DATA_LOSS. */
+int sop_front_check(const uint8_t *front, uint32_t image_bytes, struct sop_front *out,
+                    struct sop_err *err) SOP_MUST_USE;
+/* Pieces of an image of so many bytes. */
+uint32_t sop_front_pieces(uint32_t image_bytes);
+/* Bytes [*from, *until) of the image: the piece without the front, and if `whole` all pieces
+ * that the cells beginning in it reach into. */
+void sop_front_span(const struct sop_front *f, uint32_t piece, bool whole, uint32_t *from,
+                    uint32_t *until);
+/* Verifies whole pieces (without the front) from byte `from` of the image on. On DATA_LOSS *bad
+ * is where in the image the wrong one begins. */
+int sop_front_verify(const struct sop_front *f, uint32_t from, struct sop_slice pieces,
+                     uint32_t *bad, struct sop_err *err) SOP_MUST_USE;
+
+enum sop_chunk_answer {
+    SOP_CHUNK_FOUND,
+    SOP_CHUNK_BEFORE, /* the key is less than the first one that begins in the piece */
+    SOP_CHUNK_ABSENT, /* it would lie between two of them */
+    SOP_CHUNK_BEHIND, /* it is greater than the last one */
+    SOP_CHUNK_SHORT,  /* cannot be told without the whole chunk */
+    SOP_CHUNK_BAD,    /* a cell is malformed */
+};
+/* Looks for a key among the cells that begin in a piece that a probe names. `chunk` has the
+ * bytes that sop_front_span gave, verified. FOUND: *item points into it and into the front. */
+enum sop_chunk_answer sop_chunk_find(const struct sop_front *f, uint32_t piece,
+                                     struct sop_slice chunk, struct sop_slice key,
+                                     struct sop_item *item);
+
+/* Which pieces to ask for a key: one, as a rule; where the heads in the guide tie, it halves
+ * their range by the keys themselves. */
+struct sop_probe {
+    uint32_t piece; /* to be asked now */
+    uint32_t first, middle, last;
+};
+/* False: the sheet does not have the key. */
+bool sop_probe_first(struct sop_probe *p, const struct sop_front *f, struct sop_slice key);
+/* After BEFORE, ABSENT or BEHIND of the piece asked: false: the sheet does not have the key. */
+bool sop_probe_next(struct sop_probe *p, const struct sop_front *f,
+                    enum sop_chunk_answer answer);
 
 /* What an image says of itself beside its items. */
 struct sop_sheet_meta {

@@ -45,10 +45,11 @@ static inline size_t sop_cell__len_bytes(size_t len)
     return len < 1u << 7 ? 1 : len < 1u << 14 ? 2 : len < 1u << 21 ? 3 : len < 1u << 28 ? 4 : 5;
 }
 
-static inline size_t sop_cell__bytes(size_t suffix, size_t ride, size_t value)
+static inline size_t sop_cell__bytes(enum sop_value_kind kind, size_t suffix, size_t ride,
+                                     size_t value)
 {
     return 1 + sop_cell__len_bytes(suffix) + (ride == 0 ? 0 : sop_cell__len_bytes(ride)) +
-           suffix + ride + value;
+           suffix + ride + (kind == SOP_VALUE_INLINE ? sop_cell__len_bytes(value) : 0) + value;
 }
 
 static inline uint8_t *sop_cell__put_slice(uint8_t *to, struct sop_slice s)
@@ -78,6 +79,37 @@ static inline struct sop_slice sop_sheet__suffix(const struct sop_sheet *s, uint
     suffix.data = p;
     return suffix;
 }
+
+/* A length in bytes that were not verified. */
+static inline uint64_t sop_cell__read_len(struct sop_reader *r)
+{
+    if (r->at < r->end && *r->at < 0x80) {
+        return *r->at++;
+    }
+    return sop_read_varint(r);
+}
+
+/* The first part of a cell in bytes that were not verified or end inside of it: false. */
+struct sop_cell_key {
+    struct sop_slice suffix;
+    uint64_t ride_bytes;
+    uint8_t flags;
+};
+static inline bool sop_cell__read_key(struct sop_reader *r, struct sop_cell_key *key)
+{
+    key->flags = sop_read_u8(r);
+    bool has_ride = (key->flags & SOP_CELL_HAS_RIDE) != 0;
+    uint64_t suffix_bytes = sop_cell__read_len(r);
+    key->ride_bytes = has_ride ? sop_cell__read_len(r) : 0;
+    if (r->bad || suffix_bytes > UINT32_MAX || key->ride_bytes > UINT32_MAX) {
+        return false;
+    }
+    key->suffix = sop_read_bytes(r, (size_t)suffix_bytes);
+    return !r->bad;
+}
+/* The rest of it; `run`: tombstones are allowed. False, too, for what no cell can say. */
+bool sop_cell__read_rest(struct sop_reader *r, bool run, const struct sop_cell_key *key,
+                         struct sop_item *item);
 
 /* ---- heads and comparing --------------------------------------------------------------------
  */
@@ -136,14 +168,44 @@ void sop_sheet__bounds(const struct sop_sheet *s, const struct sop_order *order,
                        struct sop_slice low, struct sop_slice high, bool has_high,
                        uint32_t *first, uint32_t *end);
 
+/* ---- the front ------------------------------------------------------------------------------
+ */
+
+/* Bytes of the front, by what the header says. */
+static inline uint64_t sop_sheet__front_bytes(const uint8_t *image)
+{
+    return SOP_SHEET_HEADER_BYTES +
+           (uint64_t)sop_get_u32(image + SOP_SHEET_AT_PIECES) * SOP_SHEET_GUIDE_BYTES +
+           sop_get_u32(image + SOP_SHEET_AT_LOW_BYTES) +
+           sop_get_u32(image + SOP_SHEET_AT_HIGH_BYTES) +
+           sop_get_u32(image + SOP_SHEET_AT_PREFIX_BYTES);
+}
+/* Where the guide to a piece is. */
+static inline size_t sop_sheet__guide_at(uint32_t piece)
+{
+    return SOP_SHEET_HEADER_BYTES + (size_t)piece * SOP_SHEET_GUIDE_BYTES;
+}
+/* Whether a header can be that of an image of so many bytes. */
+int sop_sheet__check_header(const uint8_t *header, uint64_t image_bytes,
+                            struct sop_err *err) SOP_MUST_USE;
+/* The CRC of a front whose header was looked at, and whether its lengths and flags agree. */
+int sop_sheet__check_front(const uint8_t *front, struct sop_err *err) SOP_MUST_USE;
+/* Fills the view but for heads and offsets. */
+void sop_sheet__view_front(const uint8_t *front, struct sop_sheet *out);
+/* The first item from `from` on that begins in piece `i` or behind it. */
+uint32_t sop_sheet__first_in(const uint32_t *offsets, uint32_t count, uint32_t from,
+                             uint32_t piece);
+
 /* ---- writing an image -----------------------------------------------------------------------
  */
 
-/* An image under construction. begin writes everything but heads, offsets (the last one is
- * written), cells and CRCs; the owner fills those and calls seal. */
+/* An image under construction. begin writes everything but the guide, heads, offsets (the last
+ * one is written), cells and CRCs; the owner fills heads, offsets and cells and calls seal. */
 struct sop_sheet_frame {
     uint8_t *image;
     uint32_t bytes;
+    uint32_t front; /* bytes of it */
+    uint32_t count;
     uint64_t *heads;
     uint32_t *offsets;
     uint32_t cells; /* offset of the first cell */

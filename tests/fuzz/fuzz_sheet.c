@@ -1,7 +1,11 @@
 /* sop_sheet_check on any bytes; what it accepts is walked and searched everywhere.
  *
+ * Then the same bytes by way of their front and single pieces: what the whole has they must
+ * have, too, and otherwise do no harm.
+ *
  * The first byte of the input says how: bit 0: put sizes and checksums right first, so that the
- * rest is reached; bit 1: the order has a comparer; bit 2: check the order of the keys, too. */
+ * rest is reached; bit 1: the order has a comparer; bit 2: check the order of the keys, too;
+ * bit 3: put the guide right, too. */
 #include "engine/btree/format.h"
 #include "tests/lib/sheet_kit.h"
 
@@ -78,6 +82,50 @@ static void merge(const struct sop_sheet *s, const struct sop_order *order)
     sop_free((void *)(uintptr_t)image.data);
 }
 
+/* Keys of the sheet if it passed, else whatever lies in the image. */
+static void parts(struct sop_slice image, const struct sop_sheet *s)
+{
+    struct kit_part p;
+    struct sop_item got;
+    struct sop_buf key = {0};
+    if (!kit_part_init(&p, image)) {
+        if (s != NULL) {
+            abort();
+        }
+        return;
+    }
+    touch(p.front.sheet.low);
+    touch(p.front.sheet.high);
+    uint32_t count = p.front.sheet.compared ? 0 : s != NULL ? s->count : 64;
+    for (uint32_t i = 0; i < count; i++) {
+        if (s != NULL) {
+            struct sop_item item = sop_sheet_item(s, i);
+            if (sop_item_key(&item, &key, NULL) != 0 ||
+                kit_part_find(&p, sop_buf_slice(&key), &got) != SOP_CHUNK_FOUND ||
+                !sop_slice_eq(item.value, got.value) || !sop_slice_eq(item.ride, got.ride) ||
+                item.kind != got.kind) {
+                abort();
+            }
+            continue;
+        }
+        size_t at = i * (image.len - 1) / count;
+        struct sop_slice any = sop_slice(image.data + at, i % 12 % (image.len - at));
+        sop_buf_clear(&key);
+        if (sop_buf_append(&key, p.front.sheet.prefix.data, p.front.sheet.prefix.len, NULL) ||
+            sop_buf_append(&key, any.data, any.len, NULL)) {
+            abort();
+        }
+        if (kit_part_find(&p, sop_buf_slice(&key), &got) == SOP_CHUNK_FOUND) {
+            touch(got.prefix);
+            touch(got.suffix);
+            touch(got.ride);
+            touch(got.value);
+        }
+    }
+    sop_buf_fini(&key);
+    kit_part_fini(&p);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0) {
@@ -94,11 +142,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(image, data + 1, bytes);
     if (mend) {
         kit_mend(image, bytes);
+        if ((*data & 8) != 0) {
+            kit_guide(image, bytes);
+        }
     }
     struct sop_sheet s;
     int rc = sop_sheet_check(sop_slice(image, bytes), ordered ? order : NULL, &s, NULL);
     if (rc != 0 && rc != SOP_ERR_DATA_LOSS) {
         abort();
+    }
+    if (bytes > 1) {
+        parts(sop_slice(image, bytes), rc == 0 ? &s : NULL);
     }
     if (rc == 0) {
         /* A sheet of a comparer is used with one, but its keys may be in any order for it. */

@@ -2,7 +2,7 @@
 #include "tests/lib/sheet_kit.h"
 
 #include "engine/base/codec.h"
-#include "engine/btree/format.h"
+#include "engine/btree/sheet_int.h"
 
 #include <stdlib.h>
 
@@ -276,7 +276,9 @@ struct sop_slice kit_image(const struct kit_model *m, const struct sop_sheet_met
     must(sop_sheet_maker_finish(&maker, meta, &image, NULL));
     /* The estimate is an upper bound, but knows no fences and thus not their checksums. */
     size_t fences = meta->low.len + meta->high.len;
-    if (maker.estimate + fences + fences / (SOP_SHEET_PIECE_BYTES / 4) + 8 < image.len) {
+    if (maker.estimate + fences + fences / (SOP_SHEET_PIECE_BYTES / SOP_SHEET_GUIDE_BYTES - 1) +
+            8 <
+        image.len) {
         abort();
     }
     sop_sheet_maker_fini(&maker);
@@ -288,25 +290,124 @@ void kit_mend(uint8_t *image, size_t bytes)
     if (bytes < SOP_SHEET_BYTES_MIN) {
         return;
     }
-    uint64_t pieces = 1;
-    while (pieces <
-           sop_sheet__pieces(bytes - SOP_SHEET_HEADER_BYTES - sop_sheet__table_bytes(pieces))) {
-        pieces++;
-    }
-    size_t table = (size_t)sop_sheet__table_bytes(pieces);
+    uint32_t pieces = (uint32_t)sop_sheet__pieces(bytes);
     sop_put_u32(image + SOP_SHEET_AT_MAGIC, SOP_SHEET_MAGIC);
     sop_put_u16(image + SOP_SHEET_AT_VERSION, SOP_SHEET_VERSION);
     sop_put_u32(image + SOP_SHEET_AT_BYTES, (uint32_t)bytes);
-    sop_put_u32(image + SOP_SHEET_AT_PIECES, (uint32_t)pieces);
-    size_t at = SOP_SHEET_HEADER_BYTES + table;
-    for (size_t i = 0; i < pieces; i++) {
-        size_t len = bytes - at < SOP_SHEET_PIECE_BYTES ? bytes - at : SOP_SHEET_PIECE_BYTES;
-        sop_put_u32(image + SOP_SHEET_HEADER_BYTES + i * 4, sop_crc32c(image + at, len, 0));
+    sop_put_u32(image + SOP_SHEET_AT_PIECES, pieces);
+    if (sop_sheet__front_bytes(image) > bytes) {
+        return;
+    }
+    uint32_t front = (uint32_t)sop_sheet__front_bytes(image);
+    uint32_t at = front;
+    for (uint32_t i = 0; i < pieces; i++) {
+        uint32_t end = sop_sheet__piece_at(i + 1, (uint32_t)bytes);
+        uint32_t len = end > at ? end - at : 0;
+        sop_put_u32(image + sop_sheet__guide_at(i), sop_crc32c(image + at, len, 0));
         at += len;
     }
     uint32_t crc = sop_crc32c(image, SOP_SHEET_AT_CRC, 0);
-    crc = sop_crc32c(image + SOP_SHEET_HEADER_BYTES, table, crc);
+    crc = sop_crc32c(image + SOP_SHEET_HEADER_BYTES, front - SOP_SHEET_HEADER_BYTES, crc);
     sop_put_u32(image + SOP_SHEET_AT_CRC, crc);
+}
+
+void kit_guide(uint8_t *image, size_t bytes)
+{
+    uint64_t at = bytes < SOP_SHEET_BYTES_MIN ? 0 : sop_sheet__front_bytes(image);
+    uint32_t count = bytes < SOP_SHEET_BYTES_MIN ? 0 : sop_get_u32(image + SOP_SHEET_AT_COUNT);
+    at = (at + 7) & ~UINT64_C(7);
+    if (bytes < SOP_SHEET_BYTES_MIN || at + (uint64_t)count * 12 + 4 > bytes) {
+        return;
+    }
+    const uint64_t *heads = (const uint64_t *)(const void *)(image + at);
+    const uint32_t *offsets = (const uint32_t *)(const void *)(heads + count);
+    uint32_t pieces = sop_get_u32(image + SOP_SHEET_AT_PIECES);
+    for (uint32_t i = 0, item = 0; i < pieces; i++) {
+        item = sop_sheet__first_in(offsets, count, item, i);
+        sop_put_u32(image + sop_sheet__guide_at(i) + SOP_GUIDE_AT_CELL, offsets[item]);
+        sop_put_u64(image + sop_sheet__guide_at(i) + SOP_GUIDE_AT_HEAD,
+                    item < count ? heads[item] : UINT64_MAX);
+    }
+    kit_mend(image, bytes);
+}
+
+/* ---- parts ----------------------------------------------------------------------------------
+ */
+
+static uint8_t *block_of(const uint8_t *from, size_t bytes)
+{
+    uint8_t *block = sop_malloc_aligned(8, bytes);
+    if (block == NULL) {
+        abort();
+    }
+    memcpy(block, from, bytes);
+    return block;
+}
+
+bool kit_part_init(struct kit_part *p, struct sop_slice image)
+{
+    uint32_t bytes = 0;
+    *p = (struct kit_part){.image = image};
+    if (image.len < SOP_FRONT_BYTES_MIN || image.len > UINT32_MAX) {
+        return false;
+    }
+    uint8_t *first = block_of(image.data, SOP_FRONT_BYTES_MIN);
+    int rc = sop_front_bytes(first, (uint32_t)image.len, &bytes, NULL);
+    sop_free(first);
+    if (rc != 0) {
+        return false;
+    }
+    p->front_block = block_of(image.data, bytes);
+    if (sop_front_check(p->front_block, (uint32_t)image.len, &p->front, NULL) != 0) {
+        kit_part_fini(p);
+        return false;
+    }
+    return true;
+}
+
+void kit_part_fini(struct kit_part *p)
+{
+    sop_free(p->front_block);
+    sop_free(p->chunk);
+    *p = (struct kit_part){0};
+}
+
+static enum sop_chunk_answer part_ask(struct kit_part *p, uint32_t piece, bool whole,
+                                      struct sop_slice key, struct sop_item *item)
+{
+    uint32_t from;
+    uint32_t until;
+    uint32_t bad;
+    sop_front_span(&p->front, piece, whole, &from, &until);
+    sop_free(p->chunk);
+    p->chunk = block_of(p->image.data + from, until - from);
+    p->pieces += (until - from + SOP_SHEET_PIECE_BYTES - 1) / SOP_SHEET_PIECE_BYTES;
+    struct sop_slice chunk = sop_slice(p->chunk, until - from);
+    return sop_front_verify(&p->front, from, chunk, &bad, NULL) != 0
+               ? SOP_CHUNK_BAD
+               : sop_chunk_find(&p->front, piece, chunk, key, item);
+}
+
+enum sop_chunk_answer kit_part_find(struct kit_part *p, struct sop_slice key,
+                                    struct sop_item *item)
+{
+    struct sop_probe probe;
+    p->pieces = 0;
+    for (bool ask = sop_probe_first(&probe, &p->front, key); ask;) {
+        enum sop_chunk_answer answer = part_ask(p, probe.piece, false, key, item);
+        if (answer == SOP_CHUNK_SHORT) {
+            p->pieces--; /* it is not read again */
+            answer = part_ask(p, probe.piece, true, key, item);
+        }
+        if (answer == SOP_CHUNK_SHORT) {
+            abort(); /* there is no more to be had */
+        }
+        if (answer == SOP_CHUNK_FOUND || answer == SOP_CHUNK_BAD) {
+            return answer;
+        }
+        ask = sop_probe_next(&probe, &p->front, answer);
+    }
+    return SOP_CHUNK_ABSENT;
 }
 
 /* ---- stacks ---------------------------------------------------------------------------------

@@ -69,6 +69,24 @@ struct sop_slice kit_image(const struct kit_model *m, const struct sop_sheet_met
 /* Puts right whatever the checks refuse before they look at the body: magic, version, sizes,
  * CRCs. Images shorter than the smallest sheet are left alone. */
 void kit_mend(uint8_t *image, size_t bytes);
+/* And the guide, by heads and offsets as they are, if they fit. After kit_mend. */
+void kit_guide(uint8_t *image, size_t bytes);
+
+/* A look-up by way of the front and single chunks of an image, each in a block of its own that
+ * is no longer than it must be. */
+struct kit_part {
+    struct sop_slice image;
+    uint8_t *front_block;
+    struct sop_front front;
+    uint8_t *chunk;  /* of the newest look-up */
+    uint32_t pieces; /* that it read */
+};
+/* False: the front is refused, and there is nothing to end. */
+bool kit_part_init(struct kit_part *p, struct sop_slice image);
+void kit_part_fini(struct kit_part *p);
+/* FOUND (*item is good until the next look-up), ABSENT, or BAD: a cell or a CRC is. */
+enum sop_chunk_answer kit_part_find(struct kit_part *p, struct sop_slice key,
+                                    struct sop_item *item);
 
 /* A random stack, newest first, and what it should show. */
 struct kit_stack {

@@ -321,6 +321,9 @@ START_TEST(damage_under_a_right_checksum_does_no_harm)
             }
         }
         kit_mend(bytes, good.len);
+        if (i % 2 == 0) {
+            kit_guide(bytes, good.len);
+        }
         struct sop_sheet s;
         int rc = sop_sheet_check(sop_slice(bytes, good.len), NULL, &s, NULL);
         ck_assert(rc == 0 || rc == SOP_ERR_DATA_LOSS);
@@ -353,42 +356,45 @@ static void refuses(const char *fact, const struct kit_model *m, size_t at, uint
 
 START_TEST(each_wrong_fact_is_refused)
 {
-    /* Two keys "a", "b" and no values: header 72, table 8, heads 16, offsets 12, cells 3 + 3.
+    /* Two keys "a", "b" and no values: header 72, guide 16, heads 16, offsets 12, cells 4 + 4.
      */
     struct kit_model m;
     kit_model_init(&m, KIT_MEMCMP);
     put_key(&m, "a", 1);
     put_key(&m, "b", 1);
     struct sop_slice image = kit_image(&m, &(struct sop_sheet_meta){.page = 1});
-    ck_assert_uint_eq(image.len, 72 + 8 + 16 + 12 + 6);
+    ck_assert_uint_eq(image.len, 72 + 16 + 16 + 12 + 8);
     image_free(image);
     refuses("contradicts", &m, SOP_SHEET_AT_FLAGS, 8);
     refuses("contradicts", &m, SOP_SHEET_AT_ZERO, 1);
     refuses("contradicts", &m, SOP_SHEET_AT_HIGH_BYTES, 1); /* without the flag; no padding */
     refuses("longer than the sheet", &m, SOP_SHEET_AT_COUNT, 200);
     refuses("begin or end", &m, SOP_SHEET_AT_COUNT, 1);
-    refuses("longer than the sheet", &m, SOP_SHEET_AT_LOW_BYTES + 3, 0xff);
-    refuses("cell 0", &m, 80 + 7, 'c');           /* head */
-    refuses("begin or end", &m, 96, 109);         /* first offset */
-    refuses("offset 1", &m, 100, 1);              /* second offset, before the first */
-    refuses("offset 1", &m, 100, 255);            /* behind the image */
-    refuses("begin or end", &m, 104, 113);        /* last offset */
-    refuses("cell 0", &m, 108, 3);                /* unknown kind */
-    refuses("cell 0", &m, 108, 2);                /* tombstone in a base */
-    refuses("cell 0", &m, 108, 1);                /* place without place */
-    refuses("cell 0", &m, 108, 4);                /* ride without ride */
-    refuses("cell 0", &m, 108, 8);                /* unknown flag */
-    refuses("cell 0", &m, 109, 2);                /* suffix longer than the cell */
-    refuses("cell 0", &m, 109, 0x81);             /* length longer than the cell */
+    refuses("claims other sizes", &m, SOP_SHEET_AT_LOW_BYTES + 3, 0xff);
+    refuses("guide to piece 0", &m, 76, 120);     /* cell */
+    refuses("guide to piece 0", &m, 80 + 6, 'b'); /* head */
+    refuses("cell 0", &m, 88 + 7, 'c');           /* head */
+    refuses("begin or end", &m, 104, 117);        /* first offset */
+    refuses("offset 1", &m, 108, 1);              /* second offset, before the first */
+    refuses("offset 1", &m, 108, 255);            /* behind the image */
+    refuses("begin or end", &m, 112, 123);        /* last offset */
+    refuses("cell 0", &m, 116, 3);                /* unknown kind */
+    refuses("cell 0", &m, 116, 2);                /* tombstone in a base */
+    refuses("cell 0", &m, 116, 1);                /* place without place */
+    refuses("cell 0", &m, 116, 4);                /* ride without ride */
+    refuses("cell 0", &m, 116, 8);                /* unknown flag */
+    refuses("cell 0", &m, 117, 2);                /* suffix longer than the cell */
+    refuses("cell 0", &m, 117, 0);                /* suffix shorter than the cell */
+    refuses("cell 0", &m, 117, 0x81);             /* length longer than the cell */
+    refuses("cell 0", &m, 119, 1);                /* value longer than the cell */
     refuses("cell 0", &m, SOP_SHEET_AT_FLAGS, 4); /* heads in a comparer's sheet */
-    refuses("padding of a sheet's table", &m, 76, 1);
     kit_model_fini(&m);
-    /* With a prefix "c" at 80 and seven zeros behind it. */
+    /* With a prefix "c" at 88 and seven zeros behind it. */
     kit_model_init(&m, KIT_MEMCMP);
     put_key(&m, "ca", 2);
     put_key(&m, "cb", 2);
-    refuses("padding of a sheet is", &m, 81, 1);
-    refuses("padding of a sheet is", &m, 87, 1);
+    refuses("padding of a sheet is", &m, 89, 1);
+    refuses("padding of a sheet is", &m, 95, 1);
     refuses("contradicts", &m, SOP_SHEET_AT_COUNT, 0); /* whose prefix would it be */
     refuses("contradicts", &m, SOP_SHEET_AT_FLAGS, SOP_SHEET_COMPARED);
     kit_model_fini(&m);
@@ -418,9 +424,10 @@ START_TEST(keys_out_of_order_are_refused)
     /* The same cells as a plain sheet: right heads, wrong order. */
     uint8_t *bytes = (uint8_t *)(uintptr_t)image.data;
     bytes[SOP_SHEET_AT_FLAGS] = 0;
-    bytes[80 + 7] = 'b';
-    bytes[88 + 7] = 'a';
+    bytes[88 + 7] = 'b';
+    bytes[96 + 7] = 'a';
     kit_mend(bytes, image.len);
+    kit_guide(bytes, image.len);
     ck_assert_int_eq(sop_sheet_check(image, NULL, &s, NULL), SOP_ERR_DATA_LOSS);
     ck_assert_int_eq(sop_sheet_check(image, kit_order(KIT_MEMCMP), &s, &err),
                      SOP_ERR_DATA_LOSS);
@@ -441,13 +448,13 @@ START_TEST(keys_outside_the_fences_are_refused)
     struct sop_slice image = kit_image(&m, &meta);
     uint8_t *bytes = (uint8_t *)(uintptr_t)image.data;
     ck_assert_int_eq(sop_sheet_check(image, m.order, &s, NULL), 0);
-    bytes[81] = 'c'; /* low fence "bc" */
+    bytes[89] = 'c'; /* low fence "bc" */
     kit_mend(bytes, image.len);
     ck_assert_int_eq(sop_sheet_check(image, m.order, &s, NULL), SOP_ERR_DATA_LOSS);
-    bytes[81] = 'b';
+    bytes[89] = 'b';
     kit_mend(bytes, image.len);
     ck_assert_int_eq(sop_sheet_check(image, m.order, &s, NULL), 0);
-    bytes[83] = 'c'; /* high fence "bc" */
+    bytes[91] = 'c'; /* high fence "bc" */
     kit_mend(bytes, image.len);
     ck_assert_int_eq(sop_sheet_check(image, m.order, &s, NULL), SOP_ERR_DATA_LOSS);
     image_free(image);
