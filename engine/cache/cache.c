@@ -6,6 +6,8 @@
  * `resident` between -1 and back to 0, and a holder that finds -1 waits for it. */
 #include "engine/cache/cache.h"
 
+#include "engine/cache/cache_int.h"
+
 #include <sched.h>
 
 void sop_cache_init(struct sop_cache *c, struct sop_epochs *epochs, struct sop_packs *packs,
@@ -60,8 +62,7 @@ static uint64_t resident_bytes(const struct sop_body *b)
     return b->bytes + sizeof(struct sop_resident);
 }
 
-/* Puts a clean resident body into the ring. Cache mutex held. */
-static void ring_add(struct sop_cache *c, struct sop_body *b)
+void sop_cache__ring_add(struct sop_cache *c, struct sop_body *b)
 {
     if (b->ring_at != 0) {
         return;
@@ -91,7 +92,7 @@ static void ring_remove(struct sop_cache *c, struct sop_body *b)
     b->ring_at = 0;
 }
 
-/* Tries to make one body non-resident. Cache mutex held. */
+/* Tries to make one body non-resident, its front too. Cache mutex held. */
 static bool evict(struct sop_cache *c, struct sop_body *b)
 {
     int32_t free_of_holders = 0;
@@ -101,8 +102,9 @@ static bool evict(struct sop_cache *c, struct sop_body *b)
     struct sop_resident *r = atomic_exchange(&b->resident, NULL);
     atomic_store(&b->held, 0);
     ring_remove(c, b);
+    bool parts = sop_cache__parts_drop(b);
     if (r == NULL) {
-        return false;
+        return parts;
     }
     atomic_fetch_sub(&c->used_bytes, resident_bytes(b));
     atomic_fetch_add_explicit(&c->evictions, 1, memory_order_relaxed);
@@ -122,7 +124,9 @@ void sop_cache_trim(struct sop_cache *c)
             c->hand = 0;
         }
         struct sop_body *b = c->ring[c->hand];
-        if (atomic_exchange(&b->hot, false) || !evict(c, b)) {
+        bool hot = atomic_exchange(&b->hot, false);
+        bool chunks = sop_cache__parts_sweep(b);
+        if (hot || chunks || !evict(c, b)) {
             c->hand++;
         }
     }
@@ -198,6 +202,7 @@ static void body_free(struct sop_retired *retired)
     sop_mutex_lock(&c->mutex);
     ring_remove(c, b);
     sop_mutex_unlock(&c->mutex);
+    sop_cache__parts_free(b);
     struct sop_resident *r = atomic_load(&b->resident);
     if (r != NULL) {
         atomic_fetch_sub(&c->used_bytes, resident_bytes(b));
@@ -232,7 +237,7 @@ void sop_body_set_place(struct sop_body *b, const struct sop_place *place)
     b->place = *place;
     atomic_store_explicit(&b->placed, true, memory_order_release);
     atomic_fetch_sub(&c->dirty_bytes, resident_bytes(b));
-    ring_add(c, b);
+    sop_cache__ring_add(c, b);
     sop_mutex_unlock(&c->mutex);
     tell_place(c, place, 1);
 }
@@ -281,7 +286,8 @@ int sop_body_load(struct sop_body *b, const struct sop_sheet **sheet, struct sop
             r = fresh;
             atomic_fetch_add(&c->used_bytes, resident_bytes(b));
             sop_mutex_lock(&c->mutex);
-            ring_add(c, b);
+            sop_cache__ring_add(c, b);
+            (void)sop_cache__parts_drop(b); /* the whole has them */
             sop_mutex_unlock(&c->mutex);
         } else { /* another reader was faster: its copy is as good */
             resident_free(&fresh->retired);

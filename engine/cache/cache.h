@@ -5,11 +5,15 @@
  * place once. A clean resident body may be evicted at any time and is read again when needed; a
  * dirty one is the only copy outside the journal and stays.
  *
+ * A clean body may also be resident in part: its front (fences, prefix, guide) and single
+ * chunks of its cells, for look-ups of single keys while there is no room for the whole
+ * (engine/cache/parts.c).
+ *
  * Rules:
  * - Pointers to a resident sheet are loaded inside an epoch and die with it, unless the body is
  *   held (sop_body_hold), which keeps it resident.
- * - used_bytes counts resident images and their frames; it exceeds the budget only by what is
- *   dirty, held, or being read at this moment. */
+ * - used_bytes counts resident images, parts and their frames; it exceeds the budget only by
+ *   what is dirty, held, or being read at this moment. */
 #ifndef SOP_CACHE_H
 #define SOP_CACHE_H
 
@@ -25,6 +29,7 @@ struct sop_resident {
 };
 
 struct sop_cache;
+struct sop_parts;
 
 struct sop_body {
     struct sop_retired retired;
@@ -32,7 +37,8 @@ struct sop_body {
     _Atomic uint32_t refs; /* page versions that name it, and other owners */
     _Atomic int32_t held;  /* > 0: stays resident; -1: being evicted */
     _Atomic(struct sop_resident *) resident;
-    struct sop_place place; /* set once, under the cache mutex; read when `placed` */
+    _Atomic(struct sop_parts *) parts; /* unlinked under the cache mutex only */
+    struct sop_place place;            /* set once, under the cache mutex; read when `placed` */
     _Atomic bool placed;
     _Atomic bool hot;              /* used since the clock hand passed */
     uint32_t bytes;                /* of the image */
@@ -56,7 +62,7 @@ struct sop_cache {
     void (*on_place)(void *arg, const struct sop_place *place, int change);
     void *arg;
     struct sop_mutex mutex; /* ring, places */
-    struct sop_body **ring; /* clean resident bodies */
+    struct sop_body **ring; /* clean bodies, resident as a whole or in part */
     uint32_t ring_count, ring_cap, hand;
 };
 
@@ -89,21 +95,36 @@ void sop_body_set_place(struct sop_body *b, const struct sop_place *place);
 
 int sop_body_load(struct sop_body *b, const struct sop_sheet **sheet,
                   struct sop_err *err) SOP_MUST_USE;
+/* The sheet if it is resident, else NULL. Inside an epoch; the pointer is good until the epoch
+ * is left. */
+static inline const struct sop_sheet *sop_body_resident(struct sop_body *b)
+{
+    struct sop_resident *r = atomic_load_explicit(&b->resident, memory_order_acquire);
+    if (__builtin_expect(r == NULL, 0)) {
+        return NULL;
+    }
+    if (!atomic_load_explicit(&b->hot, memory_order_relaxed)) {
+        atomic_store_explicit(&b->hot, true, memory_order_relaxed);
+    }
+    return &r->sheet;
+}
 /* The sheet, read and checked if it is not resident. Inside an epoch; the pointer is good until
  * the epoch is left. DATA_LOSS, IO, NOMEM. */
 static inline int sop_body_sheet(struct sop_body *b, const struct sop_sheet **sheet,
                                  struct sop_err *err)
 {
-    struct sop_resident *r = atomic_load_explicit(&b->resident, memory_order_acquire);
-    if (__builtin_expect(r != NULL, 1)) {
-        if (!atomic_load_explicit(&b->hot, memory_order_relaxed)) {
-            atomic_store_explicit(&b->hot, true, memory_order_relaxed);
-        }
-        *sheet = &r->sheet;
-        return 0;
-    }
-    return sop_body_load(b, sheet, err);
+    *sheet = sop_body_resident(b);
+    return __builtin_expect(*sheet != NULL, 1) ? 0 : sop_body_load(b, sheet, err);
 }
+/* What the sheet says beside its items: a view without heads and offsets, if there is no room
+ * for the whole. As sop_body_sheet in everything else. */
+int sop_body_front(struct sop_body *b, const struct sop_sheet **front,
+                   struct sop_err *err) SOP_MUST_USE;
+/* Looks for a key in a body that is not resident: in the whole while the cache has room for it,
+ * else in the one part that has the key. *exact: found, and *item is good until the epoch is
+ * left. Errors as of sop_body_sheet. */
+int sop_body_find(struct sop_body *b, struct sop_slice key, bool *exact, struct sop_item *item,
+                  struct sop_err *err) SOP_MUST_USE;
 /* As sop_body_sheet, and keeps it resident until sop_body_release, beyond the epoch. The caller
  * must keep the body alive (hold its version). Inside an epoch. */
 int sop_body_hold(struct sop_body *b, const struct sop_sheet **sheet,

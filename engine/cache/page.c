@@ -235,7 +235,8 @@ static int version_of_handle(struct sop_pages *p, const struct sop_order *order,
     }
     const struct sop_sheet *top = NULL;
     if (rc == 0 && with_fences) {
-        rc = sop_body_sheet(layers[0].body, &top, err);
+        rc = h->level > 0 ? sop_body_sheet(layers[0].body, &top, err)
+                          : sop_body_front(layers[0].body, &top, err);
     }
     if (rc == 0 && top != NULL) {
         if (top->page != page || top->level != h->level) {
@@ -547,15 +548,20 @@ int sop_version_find(struct sop_version *v, const struct sop_order *order, struc
         if (!layer_covers(&v->layers[i], order, key)) {
             continue;
         }
-        const struct sop_sheet *sheet = NULL;
-        int rc = sop_body_sheet(v->layers[i].body, &sheet, err);
-        if (rc != 0) {
-            return rc;
-        }
         bool exact = false;
-        uint32_t at = sop_sheet_seek(sheet, order, key, &exact);
+        const struct sop_sheet *sheet = sop_body_resident(v->layers[i].body);
+        if (__builtin_expect(sheet != NULL, 1)) {
+            uint32_t at = sop_sheet_seek(sheet, order, key, &exact);
+            if (exact) {
+                *item = sop_sheet_item(sheet, at);
+            }
+        } else {
+            int rc = sop_body_find(v->layers[i].body, key, &exact, item, err);
+            if (rc != 0) {
+                return rc;
+            }
+        }
         if (exact) {
-            *item = sop_sheet_item(sheet, at);
             *found = item->kind != SOP_VALUE_TOMBSTONE;
             return 0;
         }
