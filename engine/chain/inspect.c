@@ -43,6 +43,11 @@ static int read_at(struct look *l, uint64_t at, size_t len, struct sop_err *err)
     return sop_file_read(l->file, at, l->window, len, NULL, err);
 }
 
+static bool all_zero(const uint8_t *bytes, size_t len)
+{
+    return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+}
+
 /* ---- records -------------------------------------------------------------------------------
  */
 
@@ -79,12 +84,14 @@ static int check_zeros(struct look *l, uint64_t from, struct sop_err *err)
         size_t len = WINDOW_BLOCKS * SOP_BLOCK_BYTES;
         len = left < len ? (size_t)left : len;
         rc = read_at(l, at, len, err);
-        for (size_t i = 0; i < len && rc == 0; i++) {
-            if (l->window[i] != 0) {
-                tell(l, 1, (at + i) / SOP_BLOCK_BYTES * SOP_BLOCK_BYTES,
-                     "no whole record; it was never acknowledged, or is not needed");
-                return 0;
+        if (rc == 0 && !all_zero(l->window, len)) {
+            size_t i = 0;
+            while (l->window[i] == 0) {
+                i++;
             }
+            tell(l, 1, (at + i) / SOP_BLOCK_BYTES * SOP_BLOCK_BYTES,
+                 "no whole record; it was never acknowledged, or is not needed");
+            return 0;
         }
         at += len;
     }
@@ -167,15 +174,6 @@ static int check_beat(struct look *l, struct sop_err *err)
         tell(l, 1, 0, "not a whole beat; that counts as none");
     }
     return rc;
-}
-
-static bool all_zero(const uint8_t *bytes, size_t len)
-{
-    uint8_t any = 0;
-    for (size_t i = 0; i < len; i++) {
-        any |= bytes[i];
-    }
-    return any == 0;
 }
 
 /* severity: of a slot 2, of a ticket that may have none 1. */
