@@ -549,8 +549,7 @@ SOP_API void sop_range_options_init(struct sop_range_options *options);
 
 /* Begins to walk a range in batches; options NULL = the whole store. Bounds are copied and need
  * not be whole keys. Changes that its transaction makes ahead of where it stands are seen. End
- * with sop_range_close(); the transaction's end does so, too. WRONG_TYPE: a bound does not
- * begin like a key of the schema. UNSUPPORTED: see prefix. */
+ * with sop_range_close(); the transaction's end does so, too. UNSUPPORTED: see prefix. */
 SOP_API int sop_range_open(struct sop_range **out, struct sop_store *store,
                            const struct sop_range_options *options,
                            struct sop_err *err) SOP_MUST_USE;
