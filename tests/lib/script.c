@@ -311,6 +311,20 @@ static void build_journal(struct script *s)
     spread(s, SCRIPT_PUT, SCRIPT_WIDE, 0, 5, 5);
 }
 
+/* Large records in a row, which go into files with reserved room; small ones in between, and
+ * enough of them to lead back. */
+static void build_bulk(struct script *s)
+{
+    spread(s, SCRIPT_PUT, SCRIPT_WIDE, 0, 120, 30);
+    spread(s, SCRIPT_PUT, SCRIPT_TINY, 0, 2, 1);
+    spread(s, SCRIPT_PUT, SCRIPT_WIDE, 0, 30, 30);
+    spread(s, SCRIPT_PUT, SCRIPT_TINY, 0, 10, 1);
+    step(s, SCRIPT_CHECKPOINT);
+    spread(s, SCRIPT_PUT, SCRIPT_WIDE, 0, 60, 30);
+    reopen(s);
+    spread(s, SCRIPT_PUT, SCRIPT_WIDE, 0, 90, 30);
+}
+
 static void build_relaxed(struct script *s)
 {
     for (unsigned i = 0; i < 12; i++) {
@@ -359,6 +373,7 @@ static const struct {
     {"compact", build_compact, SOP_DURABLE_COMMIT, 8, 8, 1 << 20},
     {"drop", build_drop, SOP_DURABLE_COMMIT, 4, 8, 1 << 20},
     {"journal", build_journal, SOP_DURABLE_COMMIT, 16, 8, 1 << 30},
+    {"bulk", build_bulk, SOP_DURABLE_COMMIT, 16, 8, 1 << 30},
     {"interval", build_relaxed, SOP_DURABLE_INTERVAL, 6, 8, 1 << 20},
     {"none", build_relaxed, SOP_DURABLE_NONE, 6, 8, 1 << 20},
     {"mixed", build_mixed, SOP_DURABLE_COMMIT, 4, 8, 40000},
