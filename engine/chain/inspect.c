@@ -278,6 +278,19 @@ static int add_name(void *arg, const char *name, struct sop_err *err)
 typedef int (*check_fn)(struct look *l, const char *folder, const char *name,
                         struct sop_err *err);
 
+/* Nobody here makes a name so long that its path and what may lie below it would not fit. */
+static bool too_long(struct look *l, const char *folder, const char *name)
+{
+    bool yes = strlen(folder) + 1 + strlen(name) > SOP_CHAIN_PATH_BYTES - 40;
+    if (yes) {
+        char text[SOP_CHAIN_PATH_BYTES + 80];
+        (void)snprintf(text, sizeof text, "%.80s/%.40s...: not a file of a database", folder,
+                       name);
+        l->what->report(l->what->arg, 1, text);
+    }
+    return yes;
+}
+
 /* Calls `each` for the names of a folder; one that is gone has none. */
 static int for_names(struct look *l, const char *folder, check_fn each, struct sop_err *err)
 {
@@ -287,7 +300,7 @@ static int for_names(struct look *l, const char *folder, check_fn each, struct s
     for (size_t at = 0; at < n.text.len && rc == 0;) {
         const char *name = (const char *)n.text.data + at;
         at += strlen(name) + 1;
-        rc = each(l, folder, name, err);
+        rc = too_long(l, folder, name) ? 0 : each(l, folder, name, err);
     }
     sop_buf_fini(&n.text);
     return rc;

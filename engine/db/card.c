@@ -106,14 +106,19 @@ static struct sop_card **slot_of(struct sop_cards *cards, const char *name)
     return &cards->kept[hash % SOP_CARDS_KEPT];
 }
 
-struct sop_card *sop_cards_find(struct sop_cards *cards, const char *name, uint64_t changed,
-                                uint64_t moment)
+struct sop_card *sop_cards_find(struct sop_cards *cards, const char *name,
+                                const struct sop_tree *catalog, uint64_t moment)
 {
     struct sop_card **slot = slot_of(cards, name);
     sop_mutex_lock(&cards->mutex);
     struct sop_card *card = *slot;
-    bool holds = card != NULL && changed <= card->moment && changed <= moment &&
-                 strcmp(card->name, name) == 0;
+    bool holds = card != NULL && strcmp(card->name, name) == 0;
+    if (holds) {
+        /* Asked after the card was taken: whoever kept it had seen what changed until then. A
+         * change before that would be missed, and a state shown what comes after it. */
+        uint64_t changed = atomic_load(&catalog->changed);
+        holds = changed <= card->moment && changed <= moment;
+    }
     if (holds) {
         atomic_fetch_add(&card->refs, 1);
     }

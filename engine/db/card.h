@@ -38,10 +38,9 @@ struct sop_cards {
 };
 void sop_cards_init(struct sop_cards *cards);
 void sop_cards_fini(struct sop_cards *cards);
-/* The card of a name if it holds at `moment`, with a reference for the caller; or NULL.
- * `changed`: when the catalog changed last. */
-struct sop_card *sop_cards_find(struct sop_cards *cards, const char *name, uint64_t changed,
-                                uint64_t moment);
+/* The card of a name if it holds at `moment`, with a reference for the caller; or NULL. */
+struct sop_card *sop_cards_find(struct sop_cards *cards, const char *name,
+                                const struct sop_tree *catalog, uint64_t moment);
 /* Keeps a card, instead of the one that was kept in its place. */
 void sop_cards_keep(struct sop_cards *cards, struct sop_card *card);
 

@@ -130,6 +130,9 @@ struct sop_store {
     struct sop_tree *tree;
     struct sop_order order;
     struct sop_card *card;
+    struct sop_card *
+        *old_cards; /* earlier ones: what was handed out lives as long as the handle */
+    size_t old_cards_count;
     struct sop_cursor *cursors;
     struct sop_range *ranges;
     struct sop_value_writer *writers;

@@ -728,18 +728,20 @@ struct found {
     bool there;
     size_t key, ride, value;
     size_t key_len, ride_len, value_len;
+    bool placed; /* its value lies in a pack, at: */
+    struct sop_place place;
 };
 
-/* The value's bytes at the end of the answer, from where they are. Outside the epoch. */
-static int answer_value(struct sop_store *s, uint8_t kind, const struct sop_place *place,
-                        struct sop_view *view, struct found *f, struct sop_err *err)
+/* The bytes of a value that lies in a pack, at the end of the answer. Outside the epoch. */
+static int answer_value(struct sop_store *s, struct sop_view *view, struct found *f,
+                        struct sop_err *err)
 {
     struct sop_session *session = s->txn->user;
-    if (kind != SOP_VALUE_PLACE || s->card->facts.values == SOP_VALUES_BIG) {
+    if (!f->there || !f->placed || s->card->facts.values == SOP_VALUES_BIG) {
         return 0;
     }
     struct sop_buf value = {0};
-    int rc = sop_packs_read(s->txn->engine->reader, place, SOP_PACK_VALUE, &value, err);
+    int rc = sop_packs_read(s->txn->engine->reader, &f->place, SOP_PACK_VALUE, &value, err);
     if (rc == 0) {
         rc = answer_add(session, sop_buf_slice(&value), &f->value, err);
         f->value_len = value.len;
@@ -772,10 +774,9 @@ static int answer_item(struct sop_session *session, struct sop_slice user,
     return 0;
 }
 
-/* Fills view and *f from what was seen; a value in a pack is left out, and *place is its. */
+/* Fills view and *f from what was seen; a value in a pack is left for answer_value. */
 static int answer_seen(struct sop_store *s, struct sop_slice user, const struct sop_look *look,
-                       struct sop_view *view, struct found *f, struct sop_place *place,
-                       struct sop_err *err)
+                       struct sop_view *view, struct found *f, struct sop_err *err)
 {
     const struct sop_cell *cell = look->cell;
     bool own = cell != NULL;
@@ -787,7 +788,8 @@ static int answer_seen(struct sop_store *s, struct sop_slice user, const struct 
         view->value_bytes = value.len;
         return answer_item(s->txn->user, user, ride, value, f, err);
     }
-    int rc = sop_store__value_of(kind, value, &view->value_bytes, place, err);
+    int rc = sop_store__value_of(kind, value, &view->value_bytes, &f->place, err);
+    f->placed = rc == 0;
     return rc == 0 ? answer_item(s->txn->user, user, ride, sop_slice(NULL, 0), f, err) : rc;
 }
 
@@ -798,8 +800,8 @@ static int get_one(struct sop_store *s, struct sop_slice user, struct sop_versio
 {
     struct sop_slice full;
     struct sop_look look;
-    struct sop_place place;
     f->there = false;
+    f->placed = false;
     int rc = target_key(s, user, &full, err);
     if (rc == 0 && s->txn->mode == SOP_WRITE) {
         rc = sop_txn_read_point(s->txn, s->access, full, err);
@@ -815,13 +817,13 @@ static int get_one(struct sop_store *s, struct sop_slice user, struct sop_versio
                                      : SOP_VALUE_TOMBSTONE;
     f->there = kind != SOP_VALUE_TOMBSTONE;
     if (f->there) {
-        rc = answer_seen(s, user, &look, view, f, &place, err);
+        rc = answer_seen(s, user, &look, view, f, err);
     }
     sop_txn_look_end(s->txn, &look);
     if (f->there && !s->card->facts.unique) {
         memcpy(view->id.bytes, full.data + full.len - SOP_ITEM_ID_BYTES, SOP_ITEM_ID_BYTES);
     }
-    return rc == 0 && f->there ? answer_value(s, kind, &place, view, f, err) : rc;
+    return rc;
 }
 
 static void settle(const struct sop_session *session, const struct found *f,
@@ -858,6 +860,7 @@ int sop_get(struct sop_store *s, struct sop_slice key, struct sop_view *view,
     next_answer(session);
     memset(view, 0, sizeof *view);
     rc = get_one(s, key, NULL, view, &f, err);
+    rc = rc == 0 ? answer_value(s, view, &f, err) : rc;
     if (rc == 0 && !f.there) {
         rc = SOP_ERR(err, NOT_FOUND, "there is no item with this key");
     }
@@ -876,21 +879,19 @@ struct group {
 static int get_group(const struct group *g, const struct sop_slice *keys, size_t count,
                      struct sop_err *err)
 {
-    struct sop_version *leaves[GROUP_MAX] = {NULL};
+    struct sop_version *leaves[GROUP_MAX];
     int rc = 0;
-    bool together = g->store->card->facts.values == SOP_VALUES_SMALL;
-    if (together) { /* else values are read from packs, and no epoch should wait for that */
-        enter(g->store);
-        fetch_ahead(g->store, keys, count, leaves);
-    }
+    enter(g->store);
+    fetch_ahead(g->store, keys, count, leaves);
     for (size_t i = 0; i < count && rc == 0; i++) {
         memset(&g->views[i], 0, sizeof g->views[i]);
         rc = get_one(g->store, keys[i], leaves[i], &g->views[i], &g->all[i], err);
         rc = rc == SOP_ERR_NOT_FOUND ? 0 : rc;
         g->found[i] = rc == 0 && g->all[i].there;
     }
-    if (together) {
-        leave(g->store);
+    leave(g->store);
+    for (size_t i = 0; i < count && rc == 0; i++) { /* no epoch waits for the volume */
+        rc = answer_value(g->store, &g->views[i], &g->all[i], err);
     }
     return rc;
 }

@@ -176,6 +176,10 @@ void sop_store__free(struct sop_store *s)
     }
     sop_buf_fini(&s->key);
     sop_card_unref(s->card);
+    for (size_t i = 0; i < s->old_cards_count; i++) {
+        sop_card_unref(s->old_cards[i]);
+    }
+    sop_free(s->old_cards);
     s->magic = 0;
     sop_free(s);
 }
@@ -193,10 +197,19 @@ void sop_txn__close_all(struct sop_txn *t)
 /* The handle says from now on what the record says. */
 static int take_record(struct sop_store *s, struct sop_slice record, struct sop_err *err)
 {
+    if (sop_slice_eq(record, sop_buf_slice(&s->card->record))) {
+        return 0;
+    }
+    size_t count = s->old_cards_count + 1;
+    struct sop_card **old = sop_realloc(s->old_cards, count * sizeof(struct sop_card *));
+    if (old == NULL) {
+        return SOP_ERR(err, NOMEM, "renew a store");
+    }
+    s->old_cards = old;
     struct sop_card *card = NULL;
     int rc = sop_card_new(&card, s->card->name, s->tree, record, err);
     if (rc == 0) {
-        sop_card_unref(s->card);
+        old[s->old_cards_count++] = s->card;
         s->card = card;
     }
     return rc;
@@ -459,9 +472,9 @@ static int card_of(struct sop_txn *t, const char *name, struct sop_card **out,
     struct sop_session *session = t->user;
     const struct sop_tree *catalog = sop_engine_tree(t->engine, SOP_CATALOG_STORE);
     bool own = changes_catalog(t);
-    *out = own || name == NULL ? NULL
-                               : sop_cards_find(&session->generation->cards, name,
-                                                atomic_load(&catalog->changed), t->moment);
+    *out = own || name == NULL
+               ? NULL
+               : sop_cards_find(&session->generation->cards, name, catalog, t->moment);
     return *out != NULL ? 0 : card_from_catalog(t, name, !own, out, err);
 }
 

@@ -60,6 +60,7 @@ struct sop_journal {
     struct sop_file *file;
     uint64_t size;
     uint32_t number;
+    bool never_reserves;     /* the volume cannot */
     bool reserved;           /* the current file is a reserved one, for large records */
     unsigned bulk;           /* how much the newest records were large ones, 0..BULK_MOST */
     uint64_t file_first;     /* first record that the file may hold without being durable */
@@ -561,9 +562,16 @@ static void note_bulk(struct sop_journal *j, uint64_t total)
 static uint64_t reserved_size(const struct sop_journal *j, uint64_t total)
 {
     uint64_t size = sop_journal_block_border(total) * BULK_RECORDS + RESERVE;
-    bool wants = total >= BULK_BYTES && j->bulk >= BULK_ENOUGH;
+    bool wants = total >= BULK_BYTES && j->bulk >= BULK_ENOUGH && !j->never_reserves;
     size = size > j->file_bytes_max ? j->file_bytes_max : size;
     return wants && sop_journal_block_border(total) + RESERVE <= size ? size : 0;
+}
+
+static bool fits(const struct sop_journal *j, const struct sop_journal_entry *entry,
+                 uint64_t total)
+{
+    return sop_journal_block_border(next_at(j) + total) + (entry->last ? 0 : RESERVE) <=
+           j->size;
 }
 
 /* Is this the kind of file that the newest records should be in? */
@@ -573,7 +581,8 @@ static bool suits(const struct sop_journal *j, const struct sop_journal_entry *e
     return entry->last || (j->reserved ? j->bulk > 0 : reserved_size(j, total) == 0);
 }
 
-/* Goes on in another file. *own: the record has been written into it. Under `making`. */
+/* Goes on in another file. *own: the record has been written into it. A failure that breaks
+ * nothing leaves the current file as it is. Under `making`. */
 static int go_on_somewhere(struct sop_journal *j, struct sop_journal_header *h,
                            const struct sop_journal_entry *entry, bool *own,
                            struct sop_err *err)
@@ -582,10 +591,9 @@ static int go_on_somewhere(struct sop_journal *j, struct sop_journal_header *h,
     uint64_t reserved = reserved_size(j, total);
     *own = false;
     if (reserved > 0) {
-        struct sop_err why;
-        int rc = go_on_reserved(j, h, reserved, &why);
-        if (rc == 0 || atomic_load(&j->broken)) {
-            *(err != NULL ? err : &why) = why;
+        int rc = go_on_reserved(j, h, reserved, err);
+        j->never_reserves = rc == SOP_ERR_UNSUPPORTED;
+        if (rc == 0 || atomic_load(&j->broken) || fits(j, entry, total)) {
             return rc;
         }
     }
@@ -600,10 +608,8 @@ static int append_somewhere(struct sop_journal *j, struct sop_journal_header *h,
                             const struct sop_journal_entry *entry, struct sop_err *err)
 {
     uint64_t total = sop_journal_record_bytes(h->payload_bytes);
-    uint64_t reserve = entry->last ? 0 : RESERVE;
     note_bulk(j, total);
-    if (suits(j, entry, total) &&
-        sop_journal_block_border(next_at(j) + total) + reserve <= j->size) {
+    if (suits(j, entry, total) && fits(j, entry, total)) {
         return append_here(j, h, entry, err);
     }
     if (atomic_load(&j->ended_count) - atomic_load(&j->settled_count) == ENDED_MAX) {
@@ -619,9 +625,11 @@ static int append_somewhere(struct sop_journal *j, struct sop_journal_header *h,
         rc = go_on_somewhere(j, h, entry, &own, err);
     }
     sop_mutex_unlock(&j->making);
-    if (rc != 0 || own) {
+    if (own || atomic_load(&j->broken) || (rc != 0 && !fits(j, entry, total))) {
         return rc;
     }
+    /* In the other file; or in this one, which only suits less: without room for another one
+     * that is all there is, and nobody is to fail while a file has room. */
     return append_here(j, h, entry, err);
 }
 

@@ -562,12 +562,11 @@ static void pass_over(struct sop_passed_over *list, size_t *count,
     }
 }
 
-/* Keeps the manifest that was opened and the next older one that can be read. If there are
- * older ones and none can be read, the one to be kept is damaged. */
+/* Keeps the manifest that was opened and the next older one that can be read. One in between
+ * was complete (see any_litter), and is damaged. */
 static void keep_manifests(struct sop_engine *e, struct sop_manifest *take_newest,
                            const struct sop_manifest_name *names, size_t count)
 {
-    size_t first = e->passed_count;
     e->kept[0] = (struct sop_kept){.manifest = *take_newest, .used = true};
     memset(take_newest, 0, sizeof *take_newest);
     for (size_t i = 0; i < count && !e->kept[1].used; i++) {
@@ -580,11 +579,8 @@ static void keep_manifests(struct sop_engine *e, struct sop_manifest *take_newes
         if (rc == 0) {
             e->kept[1] = (struct sop_kept){.manifest = older, .used = true};
         } else if (rc != SOP_ERR_NOT_FOUND) { /* swept meanwhile */
-            pass_over(e->passed, &e->passed_count, &names[i], false, &why);
+            pass_over(e->passed, &e->passed_count, &names[i], true, &why);
         }
-    }
-    if (!e->kept[1].used && first < e->passed_count) {
-        e->passed[first].official = true;
     }
 }
 

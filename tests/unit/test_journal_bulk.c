@@ -142,12 +142,49 @@ START_TEST(a_full_volume_loses_nothing_and_may_go_unnoticed)
 }
 END_TEST
 
+static void no_new_files(struct sop_volume *fault, bool yes)
+{
+    struct sop_fault_plan plan = {.ops = SOP_FAULT_BIT(SOP_FAULT_OPEN),
+                                  .at = yes ? 0 : UINT64_MAX,
+                                  .sys = 28 /* ENOSPC */,
+                                  .sticky = true};
+    sop_volume_fault_set(fault, &plan);
+}
+
+/* A volume that is full takes what fits into the files that are there. */
+START_TEST(a_full_volume_takes_what_its_files_have_room_for)
+{
+    struct sop_volume *sim = new_volume();
+    struct sop_volume *v;
+    ck_assert_int_eq(sop_volume_fault_new(sim, &v, NULL), 0);
+    struct sop_journal *j = bulk_journal(v);
+    size_t lens[64] = {0};
+    uint64_t n = 0;
+    ck_assert_uint_eq(put(j, lens[++n] = LARGE), 1);
+    no_new_files(v, true);
+    ck_assert_uint_eq(put(j, lens[++n] = LARGE), 1); /* no room for a reserved file */
+    no_new_files(v, false);
+    uint32_t reserved = put(j, lens[++n] = LARGE);
+    ck_assert_uint_ne(reserved, 1);
+    no_new_files(v, true);
+    for (int i = 0; i < 30; i++) { /* no room for a file of zeros either */
+        ck_assert_uint_eq(put(j, lens[++n] = SMALL), reserved);
+    }
+    no_new_files(v, false);
+    check_all(v, lens, n);
+    sop_journal_free(j);
+    sop_volume_destroy(v);
+    sop_volume_destroy(sim);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("journal_bulk");
     TCase *tc = tcase_create("journal_bulk");
     tcase_add_test(tc, large_records_in_a_row_leave_the_files_of_zeros);
     tcase_add_test(tc, a_full_volume_loses_nothing_and_may_go_unnoticed);
+    tcase_add_test(tc, a_full_volume_takes_what_its_files_have_room_for);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
