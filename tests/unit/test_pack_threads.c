@@ -105,6 +105,7 @@ START_TEST(four_threads_share_one_instance)
 {
     struct sop_err err = {0};
     struct kit k = kit_init();
+    sop_volume_sim_write_once(k.sim, NULL); /* threads append while others sync */
     struct worker *workers = calloc(THREADS, sizeof *workers);
     ck_assert_ptr_nonnull(workers);
     leave_garbage(k.sim, 0x99);
@@ -192,6 +193,7 @@ START_TEST(power_loss_between_threads_spares_what_was_synced)
 {
     struct sop_err err = {0};
     struct kit k = kit_init();
+    sop_volume_sim_write_once(k.sim, NULL); /* threads append while others sync */
     struct worker *workers = calloc(THREADS, sizeof *workers);
     ck_assert_ptr_nonnull(workers);
     pthread_t threads[THREADS];
