@@ -16,12 +16,13 @@ static int pass(void *arg, struct sop_lsn lsn, enum sop_record_kind kind, uint64
     return 0;
 }
 
-/* Opening proved what lies behind the newest checkpoint. If that one cannot be used some day,
- * the older one needs more: here it is followed once, as a reader beside the owner would. */
+/* Opening proved what lies behind the newest checkpoint. If that one cannot be used some day, the
+ * older one needs more, and if there is none, all history: here that is followed once, as a
+ * reader beside the owner would. */
 static int check_history(struct sop_verify *v, struct sop_err *err)
 {
     struct sop_engine *e = v->engine;
-    const struct sop_kept *k = e->kept[1].used ? &e->kept[1] : &e->kept[0];
+    const struct sop_kept *k = &e->kept[1];
     struct sop_chain *chain = NULL;
     struct sop_err why = {0};
     struct sop_chain_options o = {
@@ -33,7 +34,7 @@ static int check_history(struct sop_verify *v, struct sop_err *err)
     }
     int rc = sop_chain_open(&chain, &o, &why);
     (void)sop_chain_close(&chain, false, NULL);
-    return sop_verify__judge(v, rc, &why, err, "history since the older checkpoint");
+    return sop_verify__judge(v, rc, &why, err, "history, should the newest checkpoint be lost");
 }
 
 /* A file for people; but it should say what sop.db says. */

@@ -36,7 +36,10 @@ int sop_volume_sim_flip(struct sop_volume *v, const char *path, uint64_t bit,
 int sop_volume_sim_truncate(struct sop_volume *v, const char *path, uint64_t bytes,
                             struct sop_err *err) SOP_MUST_USE;
 /* From now on, in files opened later and in copies of the volume, a write into a 4096-byte
- * block that holds anything but zeros since a sync ends the process, if once(path) says so. */
+ * block that holds anything but zeros since a sync ends the process, if once(path) says so.
+ * NULL: not any more. For tests that do not write and sync one file at the same time: a sync
+ * takes along what others write meanwhile, and that is no promise; such a block may be written
+ * on. */
 void sop_volume_sim_write_once(struct sop_volume *v, bool (*once)(const char *path));
 /* Bytes the volume may hold before NOSPACE; 0 = no limit. */
 void sop_volume_sim_set_capacity(struct sop_volume *v, uint64_t bytes);

@@ -101,19 +101,11 @@ static void leave_garbage(struct sop_volume *v, uint64_t member)
     sop_packs_close(&p);
 }
 
-/* A record of over 64 KiB takes three writes, and the sync of another thread may fall between
- * them: then a block is written again that held part of a record that nobody was told of. */
-static struct kit kit_init_shared(void)
-{
-    struct kit k = kit_init();
-    sop_volume_sim_write_once(k.sim, NULL);
-    return k;
-}
-
 START_TEST(four_threads_share_one_instance)
 {
     struct sop_err err = {0};
-    struct kit k = kit_init_shared();
+    struct kit k = kit_init();
+    sop_volume_sim_write_once(k.sim, NULL); /* threads append while others sync */
     struct worker *workers = calloc(THREADS, sizeof *workers);
     ck_assert_ptr_nonnull(workers);
     leave_garbage(k.sim, 0x99);
@@ -200,7 +192,8 @@ static bool crash_and_check(struct kit *k, struct worker *workers, uint64_t seed
 START_TEST(power_loss_between_threads_spares_what_was_synced)
 {
     struct sop_err err = {0};
-    struct kit k = kit_init_shared();
+    struct kit k = kit_init();
+    sop_volume_sim_write_once(k.sim, NULL); /* threads append while others sync */
     struct worker *workers = calloc(THREADS, sizeof *workers);
     ck_assert_ptr_nonnull(workers);
     pthread_t threads[THREADS];
