@@ -134,7 +134,7 @@ run_tests() # PRESET SCALE CTEST-ARGUMENTS...
     rm -f "$junit"
     SOP_TEST_SCALE=$scale "${fixed_layout[@]}" ctest --test-dir "$build/$preset" \
         -j "$TEST_PARALLEL" --timeout "$TEST_SECONDS_MAX" --no-tests=error \
-        --output-junit "$junit" "$@" >"$log" 2>&1
+        --output-junit "$junit" --test-output-size-passed 65536 "$@" >"$log" 2>&1
     local code=$?
 
     # The head of the report: <testsuite ... tests="12" failures="1" disabled="0" skipped="0" ...
@@ -150,6 +150,11 @@ run_tests() # PRESET SCALE CTEST-ARGUMENTS...
     fi
     note_passed $((tests - bad - not_run))
     echo "  $((tests - bad - not_run)) tests passed, $bad failed, $not_run skipped ($preset, $scale)"
+    # What they counted: crash points, kills, operations and their seeds.
+    if [ -f "$junit" ]; then
+        grep -E '^(crash points|backup|kill -9|take-over|seed [0-9]+|ten million|cycles): ' "$junit" |
+            sed 's/^/        /'
+    fi
     if [ "$bad" -gt 0 ]; then
         note_failed "$bad" "tests of $preset"
         grep -vE '^ *[0-9]+/[0-9]+ Test +#[0-9]+: .* Passed |^ +Start +[0-9]+: |^$' "$log" |
