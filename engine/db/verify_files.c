@@ -16,8 +16,8 @@ static int pass(void *arg, struct sop_lsn lsn, enum sop_record_kind kind, uint64
     return 0;
 }
 
-/* Opening proved what lies behind the newest checkpoint. If that one cannot be used some day, the
- * older one needs more, and if there is none, all history: here that is followed once, as a
+/* Opening proved what lies behind the newest checkpoint. If that one cannot be used some day,
+ * the older one needs more, and if there is none, all history: here that is followed once, as a
  * reader beside the owner would. */
 static int check_history(struct sop_verify *v, struct sop_err *err)
 {
