@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #ifdef SOP_DEEP_CHECKS
@@ -158,24 +159,48 @@ int sop_thread_start(pthread_t *out, void *(*run)(void *), void *arg, const char
 }
 
 /* ---- forks ---------------------------------------------------------------------------------
- */
+ *
+ * A page that the system hands to a child as zeros (MADV_WIPEONFORK, Linux 4.14) holds a number
+ * that is not 0. So a child finds out with one load, however it was made: by fork() or by
+ * clone(), which calls no handler. Where the system has no such page, a handler of fork()
+ * clears the number. */
 
-_Atomic uint64_t sop_forks_counted;
+#define PAGE_BYTES 4096
 
-static void count_fork(void)
+static _Atomic uint64_t unwiped;
+static _Atomic uint64_t last_mark; /* copied into the child, as all memory but that page */
+
+_Atomic uint64_t *sop_fork_mark = &unwiped;
+
+static void clear_mark(void)
 {
-    atomic_fetch_add_explicit(&sop_forks_counted, 1, memory_order_relaxed);
+    atomic_store_explicit(&unwiped, 0, memory_order_relaxed);
 }
 
-static void watch_forks(void)
+static void make_page(void)
 {
-    (void)pthread_atfork(NULL, NULL,
-                         count_fork); /* without memory for it: getpid() still tells */
+    void *page =
+        mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page != MAP_FAILED && madvise(page, PAGE_BYTES, MADV_WIPEONFORK) == 0) {
+        sop_fork_mark = page;
+        return;
+    }
+    if (page != MAP_FAILED) {
+        (void)munmap(page, PAGE_BYTES);
+    }
+    (void)pthread_atfork(NULL, NULL, clear_mark);
 }
 
 uint64_t sop_forks(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, watch_forks);
-    return atomic_load_explicit(&sop_forks_counted, memory_order_relaxed);
+    (void)pthread_once(&once, make_page);
+    uint64_t mark = sop_forks_since();
+    if (mark == 0) { /* the first call here, or in this child */
+        uint64_t fresh = atomic_fetch_add(&last_mark, 1) + 1;
+        if (atomic_compare_exchange_strong(sop_fork_mark, &mark, fresh)) {
+            mark = fresh;
+        }
+    }
+    return mark;
 }

@@ -48,14 +48,14 @@ bool sop_cond_wait_for(struct sop_cond *c, struct sop_mutex *m, uint64_t ns);
 int sop_thread_start(pthread_t *out, void *(*run)(void *), void *arg, const char *name,
                      struct sop_err *err) SOP_MUST_USE;
 
-/* How many forks lie between the first call in this program and here: a handle that notes it
- * when it is made can tell, for the price of a load, that it is in a child. Any thread. */
+/* A number that is another one in every child of this process: a handle that notes it when it
+ * is made can tell, for the price of a load, that it is in a child. Never 0. Any thread. */
 uint64_t sop_forks(void);
-extern _Atomic uint64_t sop_forks_counted; /* written by count_fork() alone */
-/* The same after the first call. */
+extern _Atomic uint64_t *sop_fork_mark; /* written by sop_forks() alone */
+/* The same after the first call; 0 in a child that has not called sop_forks(). */
 static inline uint64_t sop_forks_since(void)
 {
-    return atomic_load_explicit(&sop_forks_counted, memory_order_relaxed);
+    return atomic_load_explicit(sop_fork_mark, memory_order_relaxed);
 }
 
 #endif

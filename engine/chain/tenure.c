@@ -15,7 +15,7 @@
 
 int sop_chain__usable(struct sop_chain *c, struct sop_err *err)
 {
-    if (c->forks != sop_forks()) { /* no call of the system: asked with each record */
+    if (c->forks != sop_forks_since()) { /* no call of the system: asked with each record */
         return SOP_ERR(err, FORKED, "opened by process %lld", (long long)c->pid);
     }
     if (c->observer) {

@@ -552,7 +552,8 @@ static int copy_to(struct sop_db *db, struct target *t, sop_progress_fn progress
     c.from = g->engine;
     int rc = sop_engine_begin(&c.read, g->engine, SOP_READ, NULL, COPY_TIME_MS, 0, err);
     if (rc == 0) {
-        rc = fill(t, db, &c, err);
+        rc = sop_txn_assure(c.read, err);
+        rc = rc == 0 ? fill(t, db, &c, err) : rc;
         sop_engine_end(c.read);
     }
     sop_db__leave(db, g);

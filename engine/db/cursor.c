@@ -42,6 +42,7 @@ int sop_cursor_open(struct sop_cursor **out, struct sop_store *s, struct sop_err
 {
     *out = NULL;
     int rc = sop_store__check(s, err);
+    rc = rc == 0 ? sop_txn_assure(s->txn, err) : rc;
     if (rc != 0) {
         return rc;
     }

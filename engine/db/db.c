@@ -311,7 +311,7 @@ int sop_db__check(struct sop_db *db, struct sop_err *err)
     if (db == NULL || db->magic != SOP_DB_MAGIC) {
         return SOP_ERR(err, CLOSED, "the database handle is closed or not one");
     }
-    if (sop_db__forked(db) || db->pid != (int64_t)getpid()) {
+    if (sop_db__forked(db)) {
         return SOP_ERR(err, FORKED, "the database was opened before fork(); open it here");
     }
     return 0;
@@ -408,7 +408,6 @@ int sop_db__open_as(struct sop_db **out, const struct sop_db_place *place,
         return SOP_ERR(err, NOMEM, "open a database");
     }
     db->magic = SOP_DB_MAGIC;
-    db->pid = (int64_t)getpid();
     db->forks = sop_forks();
     db->volume = volume;
     db->env = place->env;

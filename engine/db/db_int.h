@@ -42,7 +42,6 @@ struct sop_generation {
 
 struct sop_db {
     uint32_t magic;
-    int64_t pid;
     uint64_t forks; /* sop_forks() at opening */
     struct sop_volume *volume;
     bool owns_volume;

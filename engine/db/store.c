@@ -756,6 +756,7 @@ static int count_blind(struct sop_store *s, bool estimate, int64_t *more, struct
 int sop_store_count(struct sop_store *s, bool estimate, uint64_t *items, struct sop_err *err)
 {
     int rc = sop_store__check(s, err);
+    rc = rc == 0 ? sop_txn_assure(s->txn, err) : rc;
     if (rc != 0) {
         return rc;
     }

@@ -93,19 +93,13 @@ int sop_engine_begin(struct sop_txn **out, struct sop_engine *e, enum sop_txn_mo
     if (mode == SOP_WRITE && e->options.observer) {
         return SOP_ERR(err, READ_ONLY, "the database is open read-only; open it for writing");
     }
-    bool strict = mode == SOP_WRITE || mode == SOP_READ;
-    if (strict && at == NULL && e->chain != NULL && !e->options.observer) {
-        rc = sop_chain_barrier(e->chain, err); /* the head is mine as long as TEN is open */
-        if (rc != 0) {
-            sop_engine_stop(e, rc, err);
-            return rc;
-        }
-    }
     struct sop_txn *t = txn_take(e);
     if (t == NULL) {
         return SOP_ERR(err, NOMEM, "begin a transaction");
     }
     t->mode = mode;
+    t->unsure = (mode == SOP_WRITE || mode == SOP_READ) && at == NULL && e->chain != NULL &&
+                !e->options.observer;
     uint64_t budget = memory_bytes != 0 ? memory_bytes : e->options.cache_bytes;
     if (memory_bytes == 0 && budget < TXN_MEMORY_MIN) {
         budget = TXN_MEMORY_MIN;
@@ -124,6 +118,16 @@ int sop_engine_begin(struct sop_txn **out, struct sop_engine *e, enum sop_txn_mo
     t->moment = t->pin->moment;
     t->lsn = t->pin->lsn;
     *out = t;
+    return 0;
+}
+
+int sop_txn__assure(struct sop_txn *t, struct sop_err *err)
+{
+    int rc = sop_chain_barrier(t->engine->chain, err);
+    if (rc != 0) {
+        return sop_engine_stop(t->engine, rc, err);
+    }
+    t->unsure = false;
     return 0;
 }
 
@@ -410,6 +414,10 @@ int sop_txn_look_in(struct sop_txn *t, struct sop_access *a, struct sop_slice ke
     look->found = false;
     look->inside = false;
     look->place.leaf = NULL;
+    int rc = sop_txn_assure(t, err);
+    if (rc != 0) {
+        return rc;
+    }
     if (a->wset != NULL) {
         look->cell = sop_wset_locate(a->wset, key, &look->place);
     }
@@ -418,7 +426,7 @@ int sop_txn_look_in(struct sop_txn *t, struct sop_access *a, struct sop_slice ke
         return 0;
     }
     sop_epoch_enter(&t->engine->epochs, t->slot);
-    int rc = look_down(t, a, key, leaf, look, err);
+    rc = look_down(t, a, key, leaf, look, err);
     look->inside = rc == 0;
     if (rc != 0) {
         sop_epoch_leave(t->slot);

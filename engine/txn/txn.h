@@ -66,6 +66,7 @@ struct sop_txn {
     int rc;
     bool done;
     bool preparing;
+    bool unsure;   /* strict, and nobody looked yet whether its head is that of all history */
     bool internal; /* by upkeep, which holds the maintain lock: never waits for a checkpoint */
     struct sop_err err;
     struct sop_commit result;
@@ -74,8 +75,8 @@ struct sop_txn {
     void *user;                /* of the layer above */
 };
 
-/* Begins at the head (SOP_READ, SOP_WRITE: after the barrier), or at `at` (a pin that the
- * caller holds, may be NULL). */
+/* Begins at the head, or at `at` (a pin that the caller holds, may be NULL). At the head,
+ * SOP_READ and SOP_WRITE are unsure until sop_txn_assure(). */
 int sop_engine_begin(struct sop_txn **out, struct sop_engine *e, enum sop_txn_mode mode,
                      struct sop_pin *at, uint32_t max_time_ms, uint64_t memory_bytes,
                      struct sop_err *err) SOP_MUST_USE;
@@ -87,6 +88,15 @@ int sop_engine_prepare(struct sop_txn *t, struct sop_err *err) SOP_MUST_USE;
 void sop_engine_end(struct sop_txn *t);
 /* Frees those that ended and were kept. */
 void sop_engine_forget_idle(struct sop_engine *e);
+/* Before the first answer of a strict transaction: the barrier. The head that it began at was
+ * the head of all history if the own tenure still lives, and no commit of anybody lies between.
+ * A transaction that asks nothing needs none: its append looks at TEN. SEALED, ...: the engine
+ * has stopped. */
+int sop_txn__assure(struct sop_txn *t, struct sop_err *err) SOP_MUST_USE;
+static inline int sop_txn_assure(struct sop_txn *t, struct sop_err *err)
+{
+    return t->unsure ? sop_txn__assure(t, err) : 0;
+}
 /* NO_CHECK: moves the transaction to the newest state. No scan of it may be open. */
 int sop_engine_renew(struct sop_txn *t, struct sop_err *err) SOP_MUST_USE;
 

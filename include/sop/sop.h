@@ -234,7 +234,8 @@ struct sop_commit {
 /* Begins a transaction at the state that options->mode says. options (borrowed for the call)
  * NULL = SOP_WRITE with defaults. End with commit or rollback, before the database is closed.
  * Any thread. READ_ONLY: SOP_WRITE on a read-only database. NOT_FOUND: not_before is not there
- * yet. SEALED/STOPPED: the database must be reopened. */
+ * yet. STOPPED: the database must be reopened; if another opener took it over unnoticed, the
+ * first question of a transaction says so (SEALED), or its commit. */
 SOP_API int sop_txn_begin(struct sop_txn **out, struct sop_db *db,
                           const struct sop_txn_options *options,
                           struct sop_err *err) SOP_MUST_USE;

@@ -146,12 +146,158 @@ START_TEST(an_opening_that_is_overtaken_loses_nothing)
 }
 END_TEST
 
+/* ---- an owner that was relieved and does not know it ---------------------------------------
+ *
+ * Its transactions still begin: whether the state they began at is the newest one is asked
+ * before the first answer. */
+
+static int one_store(void *arg, const struct sop_store_info *info, struct sop_err *err)
+{
+    (void)arg;
+    (void)info;
+    (void)err;
+    return 0;
+}
+
+static int ask_cursor(struct sop_store *s, struct sop_err *err)
+{
+    struct sop_cursor *c = NULL;
+    int rc = sop_cursor_open(&c, s, err);
+    rc = rc == 0 ? sop_cursor_first(c, err) : rc;
+    sop_cursor_close(&c);
+    return rc;
+}
+
+static int ask_range(struct sop_store *s, struct sop_err *err)
+{
+    struct sop_range *r = NULL;
+    struct sop_view view;
+    size_t n;
+    int rc = sop_range_open(&r, s, NULL, err);
+    rc = rc == 0 ? sop_range_next(r, &view, 1, &n, err) : rc;
+    sop_range_close(&r);
+    return rc;
+}
+
+#define READS     8 /* the first questions; the others need SOP_WRITE */
+#define QUESTIONS 13
+
+static int ask(unsigned question, struct sop_txn *t, struct sop_store *s, struct sop_err *err)
+{
+    struct sop_store_info info;
+    struct sop_store *other = NULL;
+    struct sop_view view;
+    uint64_t items;
+    bool found;
+    struct sop_slice key = text("k");
+    struct sop_entry e = entry("k", "relieved");
+    struct sop_entry absent = entry("absent", "relieved");
+    switch (question) {
+    case 0:
+        return sop_get(s, key, &view, err);
+    case 1:
+        return sop_get_many(s, &key, 1, &view, &found, err);
+    case 2:
+        return ask_cursor(s, err);
+    case 3:
+        return ask_range(s, err);
+    case 4:
+        return sop_store_count(s, false, &items, err);
+    case 5:
+        return sop_store_info(s, &info, err);
+    case 6:
+        return sop_store_open(&other, t, "no such store", err);
+    case 7:
+        return sop_store_list(t, NULL, one_store, NULL, err);
+    case 8:
+        return sop_add(s, &e, err);
+    case 9:
+        return sop_add_if_absent(s, &absent, &found, err);
+    case 10:
+        return sop_update(s, &absent, err);
+    case 11:
+        return sop_remove(s, absent.key, err);
+    default:
+        return sop_store_create(&other, t, "s", NULL, err);
+    }
+}
+
+static void relieve(void)
+{
+    OK(open_on(disk, true, &taker), taker.err);
+    db_kit_put(&taker, "s", "k", "newer");
+}
+
+/* _i: what is asked. Each way of asking has its own owner, who stops at the first answer. */
+START_TEST(a_relieved_owner_answers_nothing)
+{
+    for (int way = 0; way < 4; way++) {
+        bool writes = way % 2 == 1;
+        bool early = way < 2; /* began while it still owned the database */
+        if (_i >= READS && !writes) {
+            continue;
+        }
+        OK(sop_volume_sim_new(&disk, &owner.err), owner.err);
+        OK(open_on(disk, false, &owner), owner.err);
+        db_kit_store(&owner, "s", NULL);
+        db_kit_put(&owner, "s", "k", "older");
+        if (!early) {
+            relieve();
+        }
+        struct sop_txn *t = db_kit_begin(&owner, writes ? SOP_WRITE : SOP_READ);
+        struct sop_store *s = db_kit_open(&owner, t, "s"); /* known already */
+        if (early) {
+            relieve();
+        }
+        FAILS(SEALED, ask((unsigned)_i, t, s, &owner.err), owner.err);
+        sop_txn_rollback(&t);
+        FAILS(STOPPED, sop_txn_begin(&t, owner.db, NULL, &owner.err), owner.err);
+        sop_db_abandon(&owner.db);
+        ck_assert_str_eq(db_kit_read(&taker, "s", "k"), "newer");
+        sop_db_abandon(&taker.db);
+        sop_volume_destroy(disk);
+    }
+}
+END_TEST
+
+START_TEST(a_relieved_owner_commits_nothing_and_copies_nothing)
+{
+    struct sop_volume *target;
+    OK(sop_volume_sim_new(&disk, &owner.err), owner.err);
+    OK(sop_volume_sim_new(&target, &owner.err), owner.err);
+    OK(open_on(disk, false, &owner), owner.err);
+    db_kit_store(&owner, "s", NULL);
+    db_kit_put(&owner, "s", "k", "older");
+    struct sop_txn *asked = db_kit_begin(&owner, SOP_READ);
+    struct sop_store *s = db_kit_open(&owner, asked, "s");
+    ck_assert_str_eq(db_kit_get(&owner, s, "k"), "older");
+    relieve();
+    ck_assert_str_eq(db_kit_get(&owner, s, "k"), "older"); /* its moment stays what it was */
+    sop_txn_rollback(&asked);
+    if (_i == 0) {
+        FAILS(SEALED, sop_db__backup_on(owner.db, target, &owner.err), owner.err);
+    } else {
+        struct sop_entry e = entry("k", "relieved");
+        struct sop_txn *t = db_kit_begin(&owner, SOP_WRITE);
+        OK(sop_upsert(db_kit_open(&owner, t, "s"), &e, &owner.err), owner.err); /* blind */
+        FAILS(STOPPED, sop_txn_commit(&t, NULL, &owner.err), owner.err);
+    }
+    sop_db_abandon(&owner.db);
+    ck_assert_str_eq(db_kit_read(&taker, "s", "k"), "newer");
+    sop_db_abandon(&taker.db);
+    sop_volume_destroy(target);
+    sop_volume_destroy(disk);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("overtaken openings");
     TCase *t = tcase_create("each operation");
     tcase_set_timeout(t, 600);
     tcase_add_loop_test(t, an_opening_that_is_overtaken_loses_nothing, 0, 2);
+    tcase_add_loop_test(t, a_relieved_owner_answers_nothing, 0, QUESTIONS);
+    tcase_add_loop_test(t, a_relieved_owner_commits_nothing_and_copies_nothing, 0, 2);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_set_fork_status(r, CK_NOFORK);
