@@ -1,6 +1,8 @@
 /* Assertions, checked casts, heap and growing buffers. */
 #include "engine/base/base.h"
 
+#include "engine/base/heap.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -39,11 +41,26 @@ static inline size_t at_least_one(size_t bytes)
     return bytes == 0 ? 1 : bytes;
 }
 
-void *sop_malloc(size_t bytes)
+/* A block from the heap of large ones, or from the C library. Sanitizers watch only the latter.
+ */
+static void *block_new(size_t bytes, size_t align)
 {
-    return alloc_fails() ? NULL : malloc(at_least_one(bytes));
+    void *block = SOP_RECYCLES ? sop_heap_take(bytes, align) : NULL;
+    if (block != NULL) {
+        return block;
+    }
+    if (align <= _Alignof(max_align_t)) {
+        return malloc(at_least_one(bytes)); /* aligned so anyway, and at a third of the price */
+    }
+    return posix_memalign(&block, align, at_least_one(bytes)) == 0 ? block : NULL;
 }
 
+void *sop_malloc(size_t bytes)
+{
+    return alloc_fails() ? NULL : block_new(bytes, _Alignof(max_align_t));
+}
+
+/* Large ones stay with the C library, whose fresh memory is zero and not touched yet. */
 void *sop_calloc(size_t count, size_t bytes)
 {
     return alloc_fails() ? NULL : calloc(at_least_one(count), at_least_one(bytes));
@@ -51,25 +68,40 @@ void *sop_calloc(size_t count, size_t bytes)
 
 void *sop_realloc(void *old, size_t bytes)
 {
-    return alloc_fails() ? NULL : realloc(old, at_least_one(bytes));
+    if (alloc_fails()) {
+        return NULL;
+    }
+    if (old == NULL) {
+        return block_new(bytes, _Alignof(max_align_t));
+    }
+    if (!sop_heap_has(old)) {
+        return realloc(old, at_least_one(bytes));
+    }
+    size_t had = sop_heap_bytes(old);
+    if (bytes <= had && bytes >= had / 2) {
+        return old;
+    }
+    void *block = block_new(bytes, _Alignof(max_align_t));
+    if (block != NULL) {
+        memcpy(block, old, bytes < had ? bytes : had);
+        sop_heap_give(old);
+    }
+    return block;
 }
 
 void *sop_malloc_aligned(size_t align, size_t bytes)
 {
     SOP_ASSERT(align != 0 && (align & (align - 1)) == 0);
-    if (align <= _Alignof(max_align_t)) {
-        return sop_malloc(bytes); /* aligned so anyway, and at a third of the price */
-    }
-    void *block = NULL;
-    if (alloc_fails() || posix_memalign(&block, align, at_least_one(bytes)) != 0) {
-        return NULL;
-    }
-    return block;
+    return alloc_fails() ? NULL : block_new(bytes, align);
 }
 
 void sop_free(void *block)
 {
-    free(block);
+    if (sop_heap_has(block)) {
+        sop_heap_give(block);
+    } else {
+        free(block);
+    }
 }
 
 void sop_buf_fini(struct sop_buf *buf)

@@ -21,7 +21,8 @@ enum sop_rank {
     SOP_RANK_CACHE = 9,    /* eviction lists */
     SOP_RANK_PAGE = 10,    /* page frames (striped) */
     SOP_RANK_VOLUME = 11,  /* simulated volumes' own state */
-    SOP_RANK_LEAF = 12,    /* never takes another */
+    SOP_RANK_LEAF = 12,    /* takes none but that of the heap */
+    SOP_RANK_HEAP = 13,    /* large blocks of the heap: taken by whoever allocates */
 };
 
 struct sop_mutex {
