@@ -255,17 +255,18 @@ cells_bytes(sop_item_at_fn item_at, const void *arg, size_t count, size_t prefix
     return sum;
 }
 
-static inline __attribute__((always_inline)) void
-write_cells(sop_item_at_fn item_at, const void *arg, const struct sop_sheet_parts *parts,
-            struct sop_sheet_frame *f)
+static inline __attribute__((always_inline)) void write_cells(sop_item_at_fn item_at,
+                                                              const void *arg, uint32_t count,
+                                                              size_t prefix, bool compared,
+                                                              struct sop_sheet_frame *f)
 {
     uint8_t *at = f->image + f->cells;
-    for (uint32_t i = 0; i < parts->count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         struct sop_item item;
         item_at(arg, i, &item);
-        struct sop_slice suffix = sop_slice__from(item.suffix, parts->prefix1.len);
+        struct sop_slice suffix = sop_slice__from(item.suffix, prefix);
         f->offsets[i] = (uint32_t)(at - f->image);
-        f->heads[i] = parts->compared ? 0 : sop_sheet__head(suffix.data, suffix.len);
+        f->heads[i] = compared ? 0 : sop_sheet__head(suffix.data, suffix.len);
         *at++ = (uint8_t)(item.kind | (item.ride.len > 0 ? SOP_CELL_HAS_RIDE : 0u));
         at = sop_cell__put_len(at, suffix.len);
         if (item.ride.len > 0) {
@@ -281,16 +282,17 @@ write_cells(sop_item_at_fn item_at, const void *arg, const struct sop_sheet_part
     SOP_ASSERT(at == f->image + f->bytes);
 }
 
-/* Inlined, so that an item_at that is known costs no calls. */
+/* Everything but the items. Inlined, so that an item_at that is known costs no calls. */
 static inline __attribute__((always_inline)) int
-make(const struct sop_order *order, const struct sop_sheet_meta *meta, sop_item_at_fn item_at,
-     const void *arg, size_t count, struct sop_slice *image, struct sop_err *err)
+begin(const struct sop_order *order, const struct sop_sheet_meta *meta, sop_item_at_fn item_at,
+      const void *arg, size_t count, struct sop_sheet_parts *parts,
+      struct sop_sheet_frame *frame, struct sop_err *err)
 {
-    struct sop_sheet_parts parts = {.meta = meta, .compared = order->compare != NULL};
+    *parts = (struct sop_sheet_parts){.meta = meta, .compared = order->compare != NULL};
     if (count > UINT32_MAX) {
         return SOP_ERR(err, TOO_LARGE, "a sheet of %zu items", count);
     }
-    parts.count = (uint32_t)count;
+    parts->count = (uint32_t)count;
     if (count > 0) {
         struct sop_item first;
         struct sop_item last;
@@ -301,18 +303,26 @@ make(const struct sop_order *order, const struct sop_sheet_meta *meta, sop_item_
          * searches. */
         SOP_ASSERT(meta->low.len == 0 || sop_order_cmp(order, first.suffix, meta->low) >= 0);
         SOP_ASSERT(!meta->has_high || sop_order_cmp(order, last.suffix, meta->high) < 0);
-        if (!parts.compared) {
-            parts.prefix1 =
+        if (!parts->compared) {
+            parts->prefix1 =
                 sop_slice(first.suffix.data, sop_sheet__common(first.suffix, last.suffix));
         }
     }
-    parts.cells_bytes = cells_bytes(item_at, arg, count, parts.prefix1.len);
+    parts->cells_bytes = cells_bytes(item_at, arg, count, parts->prefix1.len);
+    return sop_sheet__begin(frame, parts, err);
+}
+
+static inline __attribute__((always_inline)) int
+make(const struct sop_order *order, const struct sop_sheet_meta *meta, sop_item_at_fn item_at,
+     const void *arg, size_t count, struct sop_slice *image, struct sop_err *err)
+{
+    struct sop_sheet_parts parts;
     struct sop_sheet_frame frame;
-    int rc = sop_sheet__begin(&frame, &parts, err);
+    int rc = begin(order, meta, item_at, arg, count, &parts, &frame, err);
     if (rc != 0) {
         return rc;
     }
-    write_cells(item_at, arg, &parts, &frame);
+    write_cells(item_at, arg, parts.count, parts.prefix1.len, parts.compared, &frame);
     *image = sop_sheet__end(&frame);
     return 0;
 }
@@ -336,11 +346,39 @@ static inline void row_item(const void *arg, size_t i, struct sop_item *item)
                               .kind = (enum sop_value_kind)e->kind};
 }
 
-int sop_sheet_make_row(const struct sop_order *order, const struct sop_sheet_meta *meta,
-                       const struct sop_sheet_row *row, struct sop_slice *image,
-                       struct sop_err *err)
+int sop_sheet_draft_row(struct sop_sheet_draft *draft, const struct sop_order *order,
+                        const struct sop_sheet_meta *meta, const struct sop_sheet_row *row,
+                        struct sop_err *err)
 {
-    return make(order, meta, row_item, row, row->count, image, err);
+    struct sop_sheet_parts parts;
+    struct sop_sheet_frame f;
+    int rc = begin(order, meta, row_item, row, row->count, &parts, &f, err);
+    if (rc == 0) {
+        *draft = (struct sop_sheet_draft){.image = sop_slice(f.image, f.bytes),
+                                          .order = order,
+                                          .row = *row,
+                                          .cells = f.cells,
+                                          .prefix_bytes = (uint32_t)parts.prefix1.len,
+                                          .loose = f.loose};
+    }
+    return rc;
+}
+
+void sop_sheet_draft_fill(const struct sop_sheet_draft *draft)
+{
+    struct sop_sheet view;
+    sop_sheet_view(draft->image, &view);
+    uint8_t *image = (uint8_t *)(uintptr_t)draft->image.data; /* ours until it is filled */
+    struct sop_sheet_frame f = {
+        .image = image,
+        .bytes = (uint32_t)draft->image.len,
+        .heads = (uint64_t *)(void *)(image + ((const uint8_t *)view.heads - image)),
+        .offsets = (uint32_t *)(void *)(image + ((const uint8_t *)view.offsets - image)),
+        .cells = draft->cells,
+        .loose = draft->loose};
+    write_cells(row_item, &draft->row, (uint32_t)draft->row.count, draft->prefix_bytes,
+                draft->order->compare != NULL, &f);
+    (void)sop_sheet__end(&f);
 }
 
 /* ---- separators -----------------------------------------------------------------------------

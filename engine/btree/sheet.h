@@ -159,7 +159,7 @@ typedef void (*sop_item_at_fn)(const void *arg, size_t i, struct sop_item *item)
 int sop_sheet_make(const struct sop_order *order, const struct sop_sheet_meta *meta,
                    sop_item_at_fn item_at, const void *arg, size_t count,
                    struct sop_slice *image, struct sop_err *err) SOP_MUST_USE;
-/* The same for a row of structs, `step` bytes apart, that begin with an entry. */
+/* Items in memory as a row of structs, `step` bytes apart, that begin with an entry. */
 struct sop_sheet_entry {
     struct sop_slice key, ride, value;
     uint8_t kind; /* enum sop_value_kind */
@@ -169,9 +169,24 @@ struct sop_sheet_row {
     size_t step;
     size_t count;
 };
-int sop_sheet_make_row(const struct sop_order *order, const struct sop_sheet_meta *meta,
-                       const struct sop_sheet_row *row, struct sop_slice *image,
-                       struct sop_err *err) SOP_MUST_USE;
+
+/* A sheet of a row in two steps. After the first one the image (owned: sop_free) has its
+ * memory, its length, and what a view of it shows but for the items; the second cannot fail.
+ * Until then order, row and what it names must stay. If the second never comes, free the image.
+ */
+struct sop_sheet_draft {
+    struct sop_slice image;
+    /* private */
+    const struct sop_order *order;
+    struct sop_sheet_row row;
+    uint32_t cells;
+    uint32_t prefix_bytes;
+    bool loose;
+};
+int sop_sheet_draft_row(struct sop_sheet_draft *draft, const struct sop_order *order,
+                        const struct sop_sheet_meta *meta, const struct sop_sheet_row *row,
+                        struct sop_err *err) SOP_MUST_USE;
+void sop_sheet_draft_fill(const struct sop_sheet_draft *draft);
 
 /* Builder: items are added in key order, then the image is finished. Reusable after reset.
  * Budget-free; grows by sop_malloc. One thread. */

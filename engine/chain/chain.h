@@ -98,10 +98,18 @@ uint64_t sop_chain_member(const struct sop_chain *c);        /* own id; 0 for an
 const char *sop_chain_member_dir(const struct sop_chain *c); /* "members/<nonce>" */
 uint64_t sop_chain_next_batch(const struct sop_chain *c); /* number the next batch will get */
 
+/* How an append is made durable. */
+struct sop_chain_sync {
+    /* Called after the record is written, while the volume works on it; NULL = nothing to do.
+     */
+    void (*meanwhile)(void *arg);
+    void *arg;
+};
+
 /* Appends one record to the journal of the own tenure and returns the LSN it will have.
  * payload: `parts` slices that are written one after the other (borrowed during the call).
  * sync: also make it durable (one sync) and confirm it: TEN is read after the sync, and 0 means
- * decided. Without sync the record is only shown (durability interval/none); it is decided by a
+ * decided. With NULL the record is only shown (durability interval/none); it is decided by a
  * later sop_chain_sync().
  * Only kinds BATCH, CHECKPOINT, SNAPSHOT, PREPARED, DECIDE. BATCH, PREPARED and DECIDE use up
  * a batch number.
@@ -112,8 +120,9 @@ uint64_t sop_chain_next_batch(const struct sop_chain *c); /* number the next bat
  * UNKNOWN: as IO, but that CUT could not be put: nobody can tell yet; the chain has stopped.
  * After SEALED, IO and UNKNOWN every further append gives STOPPED. */
 int sop_chain_append(struct sop_chain *c, enum sop_record_kind kind,
-                     const struct sop_slice *payload, size_t parts, bool sync,
-                     struct sop_lsn *lsn, bool *decided, struct sop_err *err) SOP_MUST_USE;
+                     const struct sop_slice *payload, size_t parts,
+                     const struct sop_chain_sync *sync, struct sop_lsn *lsn, bool *decided,
+                     struct sop_err *err) SOP_MUST_USE;
 
 /* Makes everything appended durable and confirms it; *lac = last decided LSN. Errors as
  * append. */

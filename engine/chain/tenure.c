@@ -278,8 +278,9 @@ static int append(struct sop_chain *c, const struct sop_journal_entry *entry, bo
 }
 
 int sop_chain_append(struct sop_chain *c, enum sop_record_kind kind,
-                     const struct sop_slice *payload, size_t parts, bool sync,
-                     struct sop_lsn *lsn, bool *decided, struct sop_err *err)
+                     const struct sop_slice *payload, size_t parts,
+                     const struct sop_chain_sync *sync, struct sop_lsn *lsn, bool *decided,
+                     struct sop_err *err)
 {
     SOP_ASSERT(takes_batch(kind) || kind == SOP_RECORD_CHECKPOINT ||
                kind == SOP_RECORD_SNAPSHOT);
@@ -297,9 +298,13 @@ int sop_chain_append(struct sop_chain *c, enum sop_record_kind kind,
                                       .parts = payload,
                                       .part_count = parts};
     rc = append(c, &entry, decided, err);
+    if (rc == 0 && sync != NULL && sync->meanwhile != NULL) {
+        sop_journal_hurry(c->journal);
+        sync->meanwhile(sync->arg);
+    }
     /* Without a sync, too, nothing is acknowledged in a sealed tenure (I8): who kills TEN after
      * this look finds the record in the journal. */
-    if (rc == 0 && (sync || !ten_lives(c, NULL))) {
+    if (rc == 0 && (sync != NULL || !ten_lives(c, NULL))) {
         rc = confirm(c, decided, err);
     }
     return rc;

@@ -39,6 +39,7 @@
 #define BULK_STEP    2u
 #define BULK_ENOUGH  4u /* of BULK_STEP for each large record, less 1 for each small one */
 #define BULK_MOST    8u
+#define HURRY_BYTES  (128u * 1024u) /* below this the device is as fast as we are */
 #define ENDED_MAX    4u /* files that wait for their sync; one more and the append waits */
 
 struct journal_file {
@@ -65,6 +66,7 @@ struct sop_journal {
     unsigned bulk;           /* how much the newest records were large ones, 0..BULK_MOST */
     uint64_t file_first;     /* first record that the file may hold without being durable */
     _Atomic uint64_t offset; /* behind the last record; a multiple of the unit */
+    uint64_t newest;         /* where the last record begins, if it lies in `file` */
     _Atomic bool fresh;      /* the next record begins with a block */
     uint64_t tenure;
     uint64_t member;
@@ -230,6 +232,7 @@ static void switch_file(struct sop_journal *j, struct sop_file *file, uint32_t n
     j->size = size;
     j->reserved = false;
     atomic_store(&j->offset, offset);
+    j->newest = offset;
     j->file_first = j->record + (offset == 0 ? 1 : 2); /* its own record is durable already */
     atomic_store(&j->fresh, true);
 }
@@ -413,6 +416,7 @@ static void advance(struct sop_journal *j, const struct sop_journal_header *h)
     uint64_t before = atomic_load(&j->offset);
     uint64_t after = h->offset + sop_journal_record_bytes(h->payload_bytes);
     SOP_ASSERT(before <= h->offset && after <= j->size);
+    j->newest = h->offset;
     atomic_store(&j->offset, after);
     atomic_store(&j->fresh, j->direct);
     if (before <= j->size / 2 && after > j->size / 2) {
@@ -673,6 +677,15 @@ int sop_journal_append(struct sop_journal *j, const struct sop_journal_entry *en
 }
 
 /* --- syncing --- */
+
+void sop_journal_hurry(struct sop_journal *j)
+{
+    uint64_t end = atomic_load(&j->offset);
+    uint64_t bytes = end - j->newest;
+    if (bytes >= HURRY_BYTES) {
+        sop_file_hurry(j->file, j->newest, bytes);
+    }
+}
 
 /* What a failed sync means, for all of them. Under `syncing`. */
 static int sync_broke(struct sop_journal *j, int rc, struct sop_err *err)

@@ -64,6 +64,9 @@ struct sop_journal_entry {
  * may be on the volume and the journal refuses everything from now on. */
 int sop_journal_append(struct sop_journal *j, const struct sop_journal_entry *entry,
                        uint64_t *record, struct sop_err *err) SOP_MUST_USE;
+/* The newest record will be synced soon: if it is large, the device begins with it. The
+ * appending thread. */
+void sop_journal_hurry(struct sop_journal *j);
 /* Makes everything appended durable; one sync, one more for each file that ended. A failure
  * breaks the journal: a sync that failed is never repeated. The appending thread. */
 int sop_journal_sync(struct sop_journal *j, struct sop_err *err) SOP_MUST_USE;

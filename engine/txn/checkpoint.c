@@ -567,13 +567,14 @@ static int make_official(struct sop_engine *e, struct capture *c, struct sop_err
     sop_put_u64(payload + 8, c->manifest.point.lsn.record);
     sop_put_u64(payload + 16, c->manifest.member);
     struct sop_slice part = sop_slice(payload, sizeof payload);
+    const struct sop_chain_sync at_once = {.meanwhile = NULL};
     struct sop_lsn lsn;
     bool decided = false;
     sop_mutex_lock(&e->commit);
     int rc = sop_engine_check(e, err);
     if (rc == 0) {
-        rc = sop_chain_append(e->chain, SOP_RECORD_CHECKPOINT, &part, 1, true, &lsn, &decided,
-                              err);
+        rc = sop_chain_append(e->chain, SOP_RECORD_CHECKPOINT, &part, 1, &at_once, &lsn,
+                              &decided, err);
         if (rc == 0) {
             sop_pages_publish(&e->pages, NULL, 0, atomic_load(&e->pages.moment) + 1, lsn);
         } else {

@@ -292,7 +292,13 @@ static int sync_values(struct batch *b, struct sop_err *err)
     return rc != 0 ? sop_engine_stop(b->engine, rc, err) : 0;
 }
 
-/* Appends the record and publishes the plan. Everything is prepared. */
+static void fill_sheets(void *plan)
+{
+    sop_plan_fill(plan);
+}
+
+/* Appends the record and publishes the plan. All memory is taken and all reading done; copying
+ * items into the new sheets is left for the time that the volume needs. */
 static int decide(struct batch *b, enum sop_record_kind kind, struct sop_err *err)
 {
     struct sop_engine *e = b->engine;
@@ -305,8 +311,10 @@ static int decide(struct batch *b, enum sop_record_kind kind, struct sop_err *er
     bool decided = false;
     uint64_t number = sop_chain_next_batch(e->chain);
     fill_result(b, number, lsn);
-    bool sync = e->options.durability == SOP_DURABLE_COMMIT;
-    rc = sop_chain_append(e->chain, kind, &payload, 1, sync, &lsn, &decided, err);
+    const struct sop_chain_sync sync = {.meanwhile = fill_sheets, .arg = &b->plan};
+    bool durable = e->options.durability == SOP_DURABLE_COMMIT;
+    rc = sop_chain_append(e->chain, kind, &payload, 1, durable ? &sync : NULL, &lsn, &decided,
+                          err);
     if (rc == SOP_ERR_SEALED && decided) {
         sop_engine_stop(e, SOP_ERR_STOPPED, err); /* committed, and the last thing done here */
     } else if (rc == SOP_ERR_NOSPACE) {
@@ -415,8 +423,9 @@ static void reserve(struct batch *b, struct sop_txn *t)
         struct sop_slice payload = sop_buf_slice(&b->engine->record);
         struct sop_lsn lsn;
         bool decided = false;
-        rc = sop_chain_append(e->chain, SOP_RECORD_PREPARED, &payload, 1, true, &lsn, &decided,
-                              &err);
+        const struct sop_chain_sync at_once = {.meanwhile = NULL};
+        rc = sop_chain_append(e->chain, SOP_RECORD_PREPARED, &payload, 1, &at_once, &lsn,
+                              &decided, &err);
         if (rc == 0) {
             sop_pages_publish(&e->pages, NULL, 0, b->plan.moment, lsn);
             t->state = SOP_TXN_PREPARED;

@@ -10,6 +10,8 @@
 /* Up to this size the newest run takes new changes in at once: copying it costs less than each
  * look-up in one more sheet. */
 #define RUN_BYTES_SMALL 2048u
+/* From this size on the copying of items into a sheet may wait for the volume's turn. */
+#define DRAFT_BYTES_MIN 4096u
 
 void sop_plan_init(struct sop_plan *p, struct sop_engine *e, bool replay)
 {
@@ -44,6 +46,7 @@ void sop_plan_fini(struct sop_plan *p)
     sop_free(p->events);
     sop_free(p->values);
     sop_free(p->taken);
+    sop_free(p->drafts);
     sop_arena_fini(&p->arena);
     memset(p, 0, sizeof *p);
 }
@@ -210,9 +213,9 @@ static int without_tombstones(struct sop_plan *p, const struct sop_pend *d,
     return 0;
 }
 
-/* The sheet of a pend's operations: a run, or a base when nothing lies below. */
-static int make_image(struct sop_plan *p, struct sop_pend *d, bool base,
-                      struct sop_slice *image, struct sop_err *err)
+/* The sheet of a pend's operations, without them: a run, or a base when nothing lies below. */
+static int draft_image(struct sop_plan *p, struct sop_pend *d, bool base,
+                       struct sop_sheet_draft *draft, struct sop_err *err)
 {
     const struct sop_op *ops = d->ops;
     size_t count = d->ops_count;
@@ -222,7 +225,31 @@ static int make_image(struct sop_plan *p, struct sop_pend *d, bool base,
     }
     struct sop_sheet_meta meta = meta_of(p, d, !base);
     struct sop_sheet_row row = {.first = ops, .step = sizeof *ops, .count = count};
-    return sop_sheet_make_row(&d->tree->order, &meta, &row, image, err);
+    return sop_sheet_draft_row(draft, &d->tree->order, &meta, &row, err);
+}
+
+/* Copies the operations now, or, if there are many, later: see sop_plan_fill(). Those of inner
+ * pages name fences of versions that stay only inside the leader's epoch. */
+static int fill_or_note(struct sop_plan *p, const struct sop_pend *d,
+                        const struct sop_sheet_draft *draft, struct sop_err *err)
+{
+    if (d->level == 0 && draft->image.len >= DRAFT_BYTES_MIN) {
+        int rc = grow((void **)&p->drafts, &p->drafts_cap, p->drafts_count, sizeof *draft, err);
+        if (rc == 0) {
+            p->drafts[p->drafts_count++] = *draft;
+        }
+        return rc;
+    }
+    sop_sheet_draft_fill(draft);
+    return 0;
+}
+
+void sop_plan_fill(struct sop_plan *p)
+{
+    for (size_t i = 0; i < p->drafts_count; i++) {
+        sop_sheet_draft_fill(&p->drafts[i]);
+    }
+    p->drafts_count = 0;
 }
 
 /* A body over an image, which goes with it or is freed. */
@@ -238,9 +265,13 @@ static int make_body(struct sop_plan *p, struct sop_pend *d, struct sop_slice im
 
 static int make_run(struct sop_plan *p, struct sop_pend *d, bool base, struct sop_err *err)
 {
-    struct sop_slice image = {0};
-    int rc = make_image(p, d, base, &image, err);
-    return rc != 0 ? rc : make_body(p, d, image, &d->run, err);
+    struct sop_sheet_draft draft;
+    int rc = draft_image(p, d, base, &draft, err);
+    if (rc != 0) {
+        return rc;
+    }
+    sop_sheet_draft_fill(&draft); /* others will look into it */
+    return make_body(p, d, draft.image, &d->run, err);
 }
 
 void sop_plan__unstack(struct sop_plan *p, struct sop_pend *d)
@@ -529,6 +560,38 @@ static int merge_image(struct sop_plan *p, struct sop_pend *d, const struct sop_
     return rc;
 }
 
+/* The layer of a pend's operations, which takes in the first `*top` - 1 of those `below`. It
+ * becomes layers[*top - 1]. */
+static int make_top(struct sop_plan *p, struct sop_pend *d, struct sop_layer *layers,
+                    uint32_t *bytes, uint32_t below, uint32_t *top, struct sop_err *err)
+{
+    struct sop_sheet_draft draft;
+    int rc = draft_image(p, d, below == 0, &draft, err);
+    if (rc != 0) {
+        return rc;
+    }
+    struct sop_slice image = draft.image;
+    memset(&layers[0], 0, sizeof layers[0]);
+    bytes[0] = (uint32_t)image.len;
+    *top = fold_count(d, layers, bytes, below + 1);
+    struct sop_layer *to = &layers[*top - 1];
+    if (*top > 1) {
+        sop_sheet_draft_fill(&draft);
+        rc = merge_image(p, d, layers, *top, *top == below + 1, &image, err);
+    }
+    if (rc == 0) {
+        rc = make_body(p, d, image, &to->body, err);
+    }
+    if (rc == 0 && *top == 1) {
+        rc = fill_or_note(p, d, &draft, err);
+        if (rc != 0) {
+            sop_body_unref(to->body);
+        }
+    }
+    to->clipped = false;
+    return rc;
+}
+
 /* Makes the version of a pend that nobody has stacked: what folding leaves is made at once,
  * without what it folds. *done false: layers that are clipped, or only partly the page's, are
  * for the slow way. */
@@ -550,25 +613,12 @@ static int make_version(struct sop_plan *p, struct sop_pend *d, bool *done, stru
         }
     }
     *done = true;
-    struct sop_slice image = {0};
-    int rc = make_image(p, d, below == 0, &image, err);
+    uint32_t top;
+    int rc = make_top(p, d, layers, bytes, below, &top, err);
     if (rc != 0) {
         return rc;
     }
-    memset(&layers[0], 0, sizeof layers[0]);
-    bytes[0] = (uint32_t)image.len;
-    uint32_t top = fold_count(d, layers, bytes, below + 1);
     bool base = top == below + 1;
-    if (top > 1) {
-        rc = merge_image(p, d, layers, top, base, &image, err);
-    }
-    if (rc == 0) {
-        rc = make_body(p, d, image, &layers[top - 1].body, err);
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    layers[top - 1].clipped = false;
     struct sop_version_spec spec = spec_of(p, d);
     spec.exact = base || is_exact(d);
     if (base && below > 0) {
@@ -654,6 +704,7 @@ void sop_plan_publish(struct sop_plan *p, struct sop_lsn lsn)
 {
     struct sop_engine *e = p->engine;
     SOP_ASSERT(p->base == atomic_load(&e->pages.moment));
+    sop_plan_fill(p);
     publish_events(p);
     for (size_t i = 0; i < p->counts_count; i++) {
         sop_tree_set_items(p->counts[i].tree, p->moment, p->counts[i].items);

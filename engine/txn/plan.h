@@ -83,6 +83,8 @@ struct sop_plan {
         uint64_t page;
     } * taken; /* ids taken from free lists */
     size_t taken_count, taken_cap;
+    struct sop_sheet_draft *drafts; /* sheets that sop_plan_fill() is to fill */
+    size_t drafts_count, drafts_cap;
     uint64_t next_page, next_store; /* decoded */
     struct sop_publish *publish;    /* filled by sop_plan_finish */
 };
@@ -119,6 +121,9 @@ int sop_plan_decode(struct sop_plan *p, struct sop_slice payload,
 
 /* Makes all new versions and takes all memory that publishing needs. */
 int sop_plan_finish(struct sop_plan *p, struct sop_err *err) SOP_MUST_USE;
+/* Copies the items into large new sheets: what finish has left undone, because it needs nothing
+ * and can wait until the record is on its way. Publishing does it otherwise. Cannot fail. */
+void sop_plan_fill(struct sop_plan *p);
 /* Installs it at p->moment / lsn. Cannot fail. The plan is empty afterwards. */
 void sop_plan_publish(struct sop_plan *p, struct sop_lsn lsn);
 

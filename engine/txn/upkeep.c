@@ -508,9 +508,10 @@ static int free_batch(struct sop_engine *e, struct sop_tree *t, uint8_t level,
         struct sop_slice payload = sop_buf_slice(&record);
         struct sop_lsn lsn;
         bool decided = false;
+        const struct sop_chain_sync at_once = {.meanwhile = NULL};
         bool sync = e->options.durability == SOP_DURABLE_COMMIT;
-        rc = sop_chain_append(e->chain, SOP_RECORD_BATCH, &payload, 1, sync, &lsn, &decided,
-                              err);
+        rc = sop_chain_append(e->chain, SOP_RECORD_BATCH, &payload, 1, sync ? &at_once : NULL,
+                              &lsn, &decided, err);
         if (rc == 0) {
             sop_plan_publish(&plan, lsn);
         } else {

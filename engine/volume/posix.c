@@ -192,6 +192,15 @@ static int posix_file_reserve(struct sop_file *f, uint64_t bytes, struct sop_err
                                      file->path);
 }
 
+/* A failure to write what was begun here is told by the next sync of this descriptor. */
+static void posix_file_hurry(struct sop_file *f, uint64_t offset, uint64_t bytes)
+{
+    const struct posix_file *file = (const struct posix_file *)f;
+    if (!file->direct) {
+        (void)sync_file_range(file->fd, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
+    }
+}
+
 static int posix_file_sync(struct sop_file *f, struct sop_err *err)
 {
     struct posix_file *file = (struct posix_file *)f;
@@ -405,6 +414,7 @@ static const struct sop_volume_ops posix_ops = {
     .file_read = posix_file_read,
     .file_write = posix_file_write,
     .file_reserve = posix_file_reserve,
+    .file_hurry = posix_file_hurry,
     .file_sync = posix_file_sync,
     .file_size = posix_file_size,
     .file_lock = posix_file_lock,

@@ -65,6 +65,9 @@ struct sop_volume_ops {
      * cannot run out of space. UNSUPPORTED: the back end cannot. NOSPACE. After a failure part
      * of the room may be taken. */
     int (*file_reserve)(struct sop_file *f, uint64_t bytes, struct sop_err *err);
+    /* These bytes will be synced soon: the device may begin with them. No promise, no error.
+     * NULL: the back end has no use for it. */
+    void (*file_hurry)(struct sop_file *f, uint64_t offset, uint64_t bytes);
     /* After 0 every byte written before the call, and the file's size, survives power loss. */
     int (*file_sync)(struct sop_file *f, struct sop_err *err);
     int (*file_size)(struct sop_file *f, uint64_t *bytes, struct sop_err *err);
@@ -131,6 +134,12 @@ static inline int sop_file_write(struct sop_file *f, uint64_t offset, const void
 static inline int sop_file_reserve(struct sop_file *f, uint64_t bytes, struct sop_err *err)
 {
     return f->volume->ops->file_reserve(f, bytes, err);
+}
+static inline void sop_file_hurry(struct sop_file *f, uint64_t offset, uint64_t bytes)
+{
+    if (f->volume->ops->file_hurry != NULL) {
+        f->volume->ops->file_hurry(f, offset, bytes);
+    }
 }
 static inline int sop_file_sync(struct sop_file *f, struct sop_err *err)
 {

@@ -106,7 +106,8 @@ static inline int chain_append(struct sop_chain *c, enum sop_record_kind kind, u
     }
     struct sop_slice parts[] = {sop_slice(bytes, len / 2),
                                 sop_slice(bytes + len / 2, len - len / 2)};
-    int rc = sop_chain_append(c, kind, parts, 2, sync, lsn, decided, err);
+    const struct sop_chain_sync at_once = {.meanwhile = NULL};
+    int rc = sop_chain_append(c, kind, parts, 2, sync ? &at_once : NULL, lsn, decided, err);
     free(bytes);
     return rc;
 }
