@@ -24,6 +24,7 @@ enum sop_bench_option {
     OPT_ONLY,
     OPT_ENGINES,
     OPT_QUICK,
+    OPT_MANUAL,
     OPT_JSON,
     OPT_SVG,
     OPT_OUTPUT,

@@ -104,6 +104,7 @@ static int read_plan(struct bench_plan *plan, const struct sop_args *args, struc
     const char *temporary = getenv("TMPDIR");
     memset(plan, 0, sizeof *plan);
     plan->quick = args->given[OPT_QUICK];
+    plan->manual = args->given[OPT_MANUAL];
     plan->items = args->given[OPT_ITEMS] ? args->number[OPT_ITEMS]
                   : plan->quick          ? ITEMS_DEFAULT / 10
                                          : ITEMS_DEFAULT;
@@ -147,6 +148,7 @@ static int work(const struct bench_plan *plan, const struct bench_engine *engine
         .setup = {.folder = folder,
                   .create = true,
                   .durable = true,
+                  .manual = plan->manual,
                   .cache_bytes = plan->cache_bytes,
                   .items = plan->items,
                   .value_bytes = VALUE_BYTES,

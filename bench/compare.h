@@ -174,6 +174,7 @@ struct bench_plan {
     uint64_t items;
     unsigned runs;
     bool quick;
+    bool manual;
     uint64_t cache_bytes;
     const char *dir;
     bool wanted[BENCH_ROWS];

@@ -21,6 +21,7 @@ struct bench_setup {
     bool create;
     bool durable;         /* an answered commit survives power loss; else: see describe */
     bool ordered;         /* what is inserted is inserted in key order */
+    bool manual;          /* SOP: no maintenance thread */
     bool cold;            /* reads will mostly miss the cache: no read-ahead */
     uint64_t cache_bytes; /* for all caches of the engine together */
     uint64_t items;       /* about how many there will be */

@@ -40,6 +40,8 @@ static const struct sop_arg_option options[OPT_OPTIONS] = {
                      "only these engines and bounds (default all that were built in)"},
     [OPT_QUICK] = {"quick", 0, SOP_ARG_FLAG, NULL, NULL,
                    "one run, 100k items, a tenth of the operations: a look, no measurement"},
+    [OPT_MANUAL] = {"manual", 0, SOP_ARG_FLAG, NULL, NULL,
+                    "SOP without its maintenance thread: fixed work is the same instructions"},
     [OPT_JSON] = {"json", 0, SOP_ARG_FILE, "FILE", NULL, "write the results there, too"},
     [OPT_SVG] = {"svg", 0, SOP_ARG_FILE, "FILE", NULL, "draw the results"},
     [OPT_OUTPUT] = {"output", 'o', SOP_ARG_CHOICE, "FORMAT", "table|json", "default table"},
@@ -50,8 +52,8 @@ static const struct sop_arg_option options[OPT_OPTIONS] = {
      OPT(DISTRIBUTION) | OPT(RUNS) | OPT(DURABILITY) | OPT(DIR) | OPT(CACHE) | OPT(SEED) |     \
      OPT(NO_LATENCY))
 #define COMPARE_OPTIONS                                                                        \
-    (OPT(ITEMS) | OPT(ONLY) | OPT(ENGINES) | OPT(QUICK) | OPT(JSON) | OPT(SVG) | OPT(RUNS) |   \
-     OPT(DIR) | OPT(CACHE))
+    (OPT(ITEMS) | OPT(ONLY) | OPT(ENGINES) | OPT(QUICK) | OPT(MANUAL) | OPT(JSON) | OPT(SVG) | \
+     OPT(RUNS) | OPT(DIR) | OPT(CACHE))
 
 static const struct sop_command commands[] = {
     {"classic", "", 0, 0, CLASSIC_OPTIONS,

@@ -44,6 +44,7 @@ static int open_db(void **db, const struct bench_setup *s)
     options.create = s->create;
     options.durability = s->durable ? SOP_DURABLE_COMMIT : SOP_DURABLE_NONE;
     options.cache_bytes = s->cache_bytes;
+    options.manual = s->manual;
     struct sop_db *opened = NULL;
     struct sop_err err;
     int rc = sop_db_open(&opened, s->folder, &options, &err);

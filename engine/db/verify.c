@@ -8,8 +8,9 @@
  *   4 page ids       each belongs to one tree or to none
  *   5 checkpoints    manifests and extents; sheets that no tree named    maintain lock
  *   6 accounts       live bytes of each pack file against the table
- *   7 other files    dboptions.json; deep: history since the older checkpoint, and what lies in
- *                    the folders of members and of the chain (verify_files.c)
+ *   7 other files    dboptions.json; deep: history since the older checkpoint (all of it while
+ *                    there is only one), and what lies in the folders of members and of the
+ *                    chain (verify_files.c)
  *
  * Files may be swept while they are looked at: 2 holds the maintain lock for one file at a
  * time, 5 to 7 hold it throughout (so report and progress must not call the database). Nothing

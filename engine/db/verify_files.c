@@ -1,6 +1,6 @@
-/* Verification of what is no page and no value: the history since the older checkpoint, and the
- * small files, needed or not. Reads journals as a whole, so only a deep one does it. Maintain
- * lock held: nothing is swept meanwhile. */
+/* Verification of what is no page and no value: the history since the older checkpoint, or all
+ * of it while there is only one or none, and the small files, needed or not. Reads journals as
+ * a whole, so only a deep one does it. Maintain lock held: nothing is swept meanwhile. */
 #include "engine/db/verify_int.h"
 
 static int pass(void *arg, struct sop_lsn lsn, enum sop_record_kind kind, uint64_t member,

@@ -84,7 +84,8 @@ int sop_verify__read_sheet(struct sop_verify *v, const struct sop_place *place,
 int sop_verify__catalog_item(struct sop_verify *v, struct sop_slice name,
                              const struct sop_item *item, struct sop_err *err) SOP_MUST_USE;
 
-/* dboptions.json; deep: history since the older checkpoint, flags, tickets, beats, journals. */
+/* dboptions.json; deep: history since the older checkpoint (all of it while there is only one),
+ * flags, tickets, beats, journals. */
 int sop_verify__files(struct sop_verify *v, struct sop_err *err) SOP_MUST_USE;
 
 /* Walks one tree. */

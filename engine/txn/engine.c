@@ -563,9 +563,10 @@ static void pass_over(struct sop_passed_over *list, size_t *count,
 }
 
 /* Keeps the manifest that was opened and the next older one that can be read. One in between
- * was complete (see any_litter), and is damaged. */
-static void keep_manifests(struct sop_engine *e, struct sop_manifest *take_newest,
-                           const struct sop_manifest_name *names, size_t count)
+ * was complete (see any_litter), and is damaged. NOMEM says nothing about it. */
+static int keep_manifests(struct sop_engine *e, struct sop_manifest *take_newest,
+                          const struct sop_manifest_name *names, size_t count,
+                          struct sop_err *err)
 {
     e->kept[0] = (struct sop_kept){.manifest = *take_newest, .used = true};
     memset(take_newest, 0, sizeof *take_newest);
@@ -578,10 +579,14 @@ static void keep_manifests(struct sop_engine *e, struct sop_manifest *take_newes
         int rc = sop_manifest_read(e->volume, names[i].lsn, names[i].member, &older, &why);
         if (rc == 0) {
             e->kept[1] = (struct sop_kept){.manifest = older, .used = true};
+        } else if (rc == SOP_ERR_NOMEM) {
+            *err = why;
+            return rc;
         } else if (rc != SOP_ERR_NOT_FOUND) { /* swept meanwhile */
             pass_over(e->passed, &e->passed_count, &names[i], true, &why);
         }
     }
+    return 0;
 }
 
 /* What an attempt left is removed, durably, before the next checkpoint is written: so one that
@@ -687,21 +692,25 @@ static int load_newest(struct sop_engine **out, const struct sop_engine_options 
 }
 
 /* The newest checkpoint of history may be newer than all whose manifests are there. */
-static void note_missing(struct sop_engine *e, const struct choice *c)
+static int note_missing(struct sop_engine *e, const struct choice *c, struct sop_err *err)
 {
     const struct sop_manifest_name *newest = &e->official;
     struct sop_manifest found;
     struct sop_err why = {0};
     if (newest->lsn.slot == 0 ||
         (c->count > 0 && sop_lsn_cmp(newest->lsn, c->names[0].lsn) <= 0)) {
-        return;
+        return 0;
     }
     int rc = sop_manifest_read(e->volume, newest->lsn, newest->member, &found, &why);
     if (rc == 0) {
         sop_manifest_fini(&found); /* written since the list was made */
+    } else if (rc == SOP_ERR_NOMEM) {
+        *err = why;
+        return rc;
     } else if (moved_on(e->volume, newest, 1, NULL) != SOP_ERR_SEALED) {
         pass_over(e->passed, &e->passed_count, newest, true, &why);
     }
+    return 0;
 }
 
 /* The manifest in use may be whole and never have been synced: its writer was killed before it
@@ -746,11 +755,11 @@ static int open_once(struct sop_engine **out, const struct sop_engine_options *o
         }
     }
     if (rc == 0) {
-        note_missing(e, &c);
-        rc = settle(e, &c, err);
+        rc = note_missing(e, &c, err);
     }
+    rc = rc == 0 ? settle(e, &c, err) : rc;
     if (rc == 0 && c.at < c.count) {
-        keep_manifests(e, &c.manifest, c.names, c.count);
+        rc = keep_manifests(e, &c.manifest, c.names, c.count, err);
     }
     if (rc == 0) {
         e->litter = any_litter(e);

@@ -3,6 +3,7 @@
  * beginning of history) and replays more: nothing is lost, and later checkpoints replace the
  * damaged one. What both checkpoints name is really needed: DATA_LOSS with its name. */
 #include "engine/db/db_int.h"
+#include "engine/journal/format.h"
 #include "engine/volume/sim.h"
 #include "tests/lib/api_kit.h"
 
@@ -257,6 +258,122 @@ START_TEST(what_both_checkpoints_name_is_lost)
 }
 END_TEST
 
+/* ---- history before the only checkpoint ----------------------------------------------------
+ */
+
+#define FILES_MAX 64u
+
+static struct {
+    char path[160];
+    uint64_t bytes;
+} files[FILES_MAX];
+static size_t files_count;
+
+struct folder {
+    char path[128];
+};
+
+static int note_file(void *arg, const char *name, struct sop_err *err)
+{
+    const struct folder *in = arg;
+    struct sop_stat st;
+    char path[160];
+    (void)snprintf(path, sizeof path, "%s/%.30s", in->path, name);
+    int rc = sop_volume_stat(disk, path, &st, err);
+    if (rc == 0 && st.kind == SOP_FILE_REGULAR && strcmp(name, "GATE") != 0) {
+        ck_assert_uint_lt(files_count, FILES_MAX);
+        memcpy(files[files_count].path, path, sizeof path);
+        files[files_count++].bytes = st.bytes;
+    }
+    return rc;
+}
+
+/* Notes the journals or slots below chain/<name> or members/<name>. */
+static int note_history(void *arg, const char *name, struct sop_err *err)
+{
+    struct folder in;
+    const char *top = arg;
+    (void)snprintf(in.path, sizeof in.path, "%s/%.60s%s", top, name,
+                   strcmp(top, "members") == 0 ? "/journal" : "");
+    return sop_volume_list(disk, in.path, note_file, &in, err);
+}
+
+/* A member that came and went, and another that wrote the first checkpoint. The files that are
+ * noted are those of history as the first left it: all of it is older than the checkpoint. */
+static void make_young_database(void)
+{
+    struct sop_manifest_name *names = NULL;
+    static char tops[][8] = {"chain", "members"};
+    size_t count = 0;
+    make_database(0);
+    files_count = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        OK(sop_volume_list(whole, tops[i], note_history, tops[i], &kit.err), kit.err);
+    }
+    OK(try_open(false), kit.err);
+    add_items();
+    OK(sop_db_checkpoint(kit.db, &kit.err), kit.err);
+    db_kit_put(&kit, "s", numbered(items++), "value");
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+    OK(sop_manifest_list(whole, &names, &count, &kit.err), kit.err);
+    ck_assert_uint_eq(count, 1);
+    sop_free(names);
+}
+
+/* Damages one byte. A reader needs none of this history, and a short look is content; a deep
+ * one names the record. */
+static void is_told_by_a_deep_look(const char *path, uint64_t at)
+{
+    OK(sop_volume_sim_copy(whole, &disk, &kit.err), kit.err);
+    OK(sop_volume_sim_flip(disk, path, at * 8 + 3, &kit.err), kit.err);
+    OK(try_open(true), kit.err);
+    ck_assert_uint_eq(db_kit_count(&kit, "s"), items);
+    ck_assert_msg(verify(false) == 0, "%s at %" PRIu64 ": %s", path, at, findings);
+    int rc = verify(true);
+    ck_assert_msg(rc == SOP_ERR_DATA_LOSS, "%s at %" PRIu64 ": nobody says so", path, at);
+    const char *named = strstr(findings, path);
+    const char *offset = named != NULL ? strstr(named, "at byte ") : NULL;
+    ck_assert_msg(offset != NULL, "%s at %" PRIu64 ": %s", path, at, findings);
+    uint64_t said = strtoull(offset + strlen("at byte "), NULL, 10);
+    ck_assert_msg(said == at / SOP_BLOCK_BYTES * SOP_BLOCK_BYTES, "%s at %" PRIu64 ": %s", path,
+                  at, findings);
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+    sop_volume_destroy(disk);
+}
+
+/* While there is one checkpoint, all history since the beginning may be needed. */
+START_TEST(damage_before_the_only_checkpoint_is_told)
+{
+    unsigned slots = 0;
+    unsigned records = 0;
+    make_young_database();
+    for (size_t i = 0; i < files_count; i++) {
+        struct sop_buf file = {0};
+        bool slot = strncmp(files[i].path, "chain/", 6) == 0;
+        OK(sop_volume_read_file(whole, files[i].path, 64u << 20, &file, &kit.err), kit.err);
+        for (uint64_t at = 0; at + SOP_BLOCK_BYTES <= file.len; at += SOP_BLOCK_BYTES) {
+            struct sop_journal_header h = {0};
+            bool record = sop_journal_header_decode(sop_slice(file.data + at, SOP_BLOCK_BYTES),
+                                                    &h) == SOP_JOURNAL_VALID;
+            if (record || (slot && at == 0)) {
+                is_told_by_a_deep_look(files[i].path, at + 20);
+                slots += slot;
+                records += record;
+            }
+            if (h.payload_bytes > 0) {
+                is_told_by_a_deep_look(files[i].path,
+                                       at + SOP_JOURNAL_HEADER_BYTES + h.payload_bytes / 2);
+            }
+        }
+        sop_buf_fini(&file);
+    }
+    ck_assert_uint_ge(slots, 1);
+    ck_assert_uint_ge(records, ITEMS);
+    printf("history before the only checkpoint: %u slots, %u records\n", slots, records);
+    sop_volume_destroy(whole);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("older checkpoint");
@@ -265,6 +382,7 @@ int main(void)
     tcase_add_loop_test(t, an_older_checkpoint_serves, 0, 3);
     tcase_add_test(t, damage_of_the_older_manifest_is_reported);
     tcase_add_test(t, what_both_checkpoints_name_is_lost);
+    tcase_add_test(t, damage_before_the_only_checkpoint_is_told);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_set_fork_status(r, CK_NOFORK);

@@ -371,6 +371,50 @@ START_TEST(change_touches_description_custom_and_cache_only)
 }
 END_TEST
 
+/* What sop_store_info() gave stays readable, and says what it said, as long as the handle does,
+ * however often the store is changed or described anew in between. */
+START_TEST(facts_outlive_changes_of_the_store)
+{
+    enum { CHANGES = 20 };
+    static char texts[CHANGES + 1][32];
+    struct sop_store_options o;
+    struct sop_store_info infos[CHANGES + 1];
+    sop_store_options_init(&o);
+    o.description = "0";
+    o.blob_key = "gold";
+    o.custom = text("0");
+    db_kit_store(&kit, "s", &o);
+    struct sop_txn *t = db_kit_begin(&kit, SOP_WRITE);
+    struct sop_txn *watch = db_kit_begin(&kit, SOP_NO_CHECK);
+    struct sop_store *s = db_kit_open(&kit, t, "s");
+    for (unsigned i = 0; i <= CHANGES; i++) {
+        (void)snprintf(texts[i], sizeof texts[i], "%u", i);
+        o.description = texts[i];
+        o.custom = text(texts[i]);
+        if (i > 0) {
+            OK(sop_store_change(s, &o, &kit.err), kit.err);
+        }
+        OK(sop_store_info(s, &infos[i], &kit.err), kit.err);
+    }
+    for (unsigned i = 0; i <= CHANGES; i++) {
+        ck_assert_str_eq(infos[i].name, "s");
+        ck_assert_str_eq(infos[i].options.description, texts[i]);
+        ck_assert_str_eq(infos[i].options.blob_key, "gold");
+        IS(infos[i].options.custom, texts[i]);
+    }
+    /* A reader without a snapshot, whose handle follows what others commit. */
+    struct sop_store_info before, after;
+    struct sop_store *seen = db_kit_open(&kit, watch, "s");
+    OK(sop_store_info(seen, &before, &kit.err), kit.err);
+    db_kit_commit(&kit, t);
+    OK(sop_store_info(seen, &after, &kit.err), kit.err);
+    ck_assert_str_eq(before.options.description, "0");
+    IS(before.options.custom, "0");
+    ck_assert_str_eq(after.options.description, texts[CHANGES]);
+    db_kit_commit(&kit, watch);
+}
+END_TEST
+
 START_TEST(a_new_store_is_changed_before_its_commit)
 {
     struct sop_store_options o;
@@ -814,6 +858,7 @@ int main(void)
     tcase_add_test(all, rolled_back_creations_take_no_memory);
     tcase_add_test(all, readers_change_no_stores);
     tcase_add_test(all, change_touches_description_custom_and_cache_only);
+    tcase_add_test(all, facts_outlive_changes_of_the_store);
     tcase_add_test(all, a_new_store_is_changed_before_its_commit);
     tcase_add_test(all, two_changes_of_one_store_second_fails);
     tcase_add_test(all, items_and_changes_of_a_store_do_not_conflict);

@@ -5,8 +5,10 @@
 #include "tests/lib/tmpdir.h"
 
 #include <check.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 struct heard {
     unsigned good, warnings, errors;
@@ -375,6 +377,88 @@ START_TEST(damage_in_extents_and_checkpoints_is_found)
 }
 END_TEST
 
+/* ---- what does not belong there ------------------------------------------------------------
+ */
+
+static char below[64][700]; /* folders of members/ and chain/, and these two */
+static unsigned below_count;
+
+static int note_folder(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)ftw;
+    if (type == FTW_D && (strstr(path, "/db/members") != NULL || strstr(path, "/db/chain"))) {
+        ck_assert_uint_lt(below_count, 64);
+        (void)snprintf(below[below_count++], sizeof below[0], "%s", path);
+    }
+    return 0;
+}
+
+static void note_folders(const struct fixture *f)
+{
+    below_count = 0;
+    ck_assert_int_eq(nftw(f->folder, note_folder, 16, FTW_PHYS), 0);
+}
+
+/* Somebody's file with the longest name that a file system takes, or a folder of that name. */
+static void lay_foreign(const char *folder, bool is_folder)
+{
+    char path[1024];
+    char name[256];
+    memset(name, is_folder ? 'd' : 'f', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (is_folder) {
+        ck_assert_int_eq(mkdir(path, 0700), 0);
+        return;
+    }
+    FILE *file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs("not of this database", file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+/* Foreign files and folders with very long names, everywhere where history lies: they are
+ * reported one by one, and nothing else happens to them or to the database. */
+START_TEST(long_foreign_names_are_reported)
+{
+    struct fixture f;
+    struct sop_err err = {0};
+    fixture_init(&f);
+    work(&f, "s", 0, 100, 1, false);
+    ck_assert_int_eq(reopen(&f, false, &err), 0); /* now there is a member that is gone */
+    work(&f, "s", 100, 100, 1, false);
+    ck_assert_int_eq(sop_db_close(&f.db, NULL), 0);
+    note_folders(&f);
+    ck_assert_uint_gt(below_count, 6); /* chain, a directory, members, and of each three */
+    for (unsigned i = 0; i < below_count; i++) {
+        lay_foreign(below[i], false);
+        lay_foreign(below[i], true);
+    }
+    for (unsigned round = 0; round < 3; round++) {
+        struct sop_db_options o;
+        sample_options(&o);
+        ck_assert_msg(sop_db_open(&f.db, f.folder, &o, &err) == 0, "%s", err.text);
+        ck_assert_msg(verify(&f, true, &err) == 0, "%s", err.text);
+        if (round == 0) {
+            ck_assert_uint_eq(f.heard.warnings, 2 * below_count);
+            const char *at = f.heard.text;
+            for (unsigned i = 0; i < 2 * below_count; i++) {
+                at = strstr(at, "...: not a file of a database");
+                ck_assert_msg(at != NULL, "%u: %s", i, f.heard.text);
+                at++;
+            }
+        }
+        ck_assert_uint_gt(f.heard.warnings, 0);
+        checkpoint(&f); /* sweeps what members have left, beside what is not theirs */
+        ck_assert_msg(sop_maintain(f.db, &err) == 0, "%s", err.text);
+        ck_assert_uint_eq(sample_digest(f.db).items, 200);
+        ck_assert_int_eq(sop_db_close(&f.db, NULL), 0);
+    }
+    tmpdir_fini(&f.dir);
+}
+END_TEST
+
 /* ---- mistakes of our own -------------------------------------------------------------------
  */
 
@@ -544,6 +628,7 @@ int main(void)
     tcase_add_test(t, a_pack_file_that_is_gone_is_named);
     tcase_add_test(t, damage_in_sheets_is_found);
     tcase_add_test(t, damage_in_extents_and_checkpoints_is_found);
+    tcase_add_test(t, long_foreign_names_are_reported);
     tcase_add_test(t, wrong_facts_in_memory_are_found);
     tcase_add_test(t, wrong_pages_in_memory_are_found);
     tcase_add_test(t, a_follower_that_was_overtaken_blames_nobody);

@@ -10,8 +10,15 @@
 
 #define POINTS_MAX 200000u
 /* Each stop leaves a member whose files a checkpoint has to look at: the end of the step moves
- * away. After so many stops in a step one point more is left out between two. */
-#define STOPS_PER_SKIP 16
+ * away. After so many stops in a step the disk goes back, after each further one, to what it
+ * was then. */
+#define STOPS_LEFT 2
+
+/* The disk while the current step was not tried any more, and what was acknowledged on it. */
+struct base {
+    struct sop_volume *disk; /* NULL = none */
+    uint64_t acked;
+};
 
 struct course {
     struct drive *d;
@@ -19,7 +26,8 @@ struct course {
     uint64_t *next;  /* of each step: the first point that was not tried */
     uint64_t *stops; /* of each step */
     bool *done;      /* every point of it was */
-    size_t at;       /* step */
+    struct base base;
+    size_t at; /* step */
     uint64_t n;
     uint64_t random;
     char context[200];
@@ -92,6 +100,53 @@ static uint64_t reopen(struct course *c, bool unknown)
     return n;
 }
 
+static void forget_base(struct course *c)
+{
+    sop_volume_destroy(c->base.disk);
+    c->base.disk = NULL;
+}
+
+/* The disk becomes `disk`, which is taken; nothing is open. */
+static void change_disk(struct course *c, struct sop_volume *disk)
+{
+    struct drive *d = c->d;
+    d->unwrap(d);
+    sop_volume_destroy(d->sim);
+    d->sim = disk;
+    d->wrap(d);
+    c->w.volume = d->top;
+}
+
+static struct sop_volume *copy_disk(struct course *c, struct sop_volume *disk)
+{
+    struct sop_volume *copy = NULL;
+    struct sop_err err = {0};
+    fine(c, sop_volume_sim_copy(disk, &copy, &err), &err, "copy");
+    copy->one_host = c->d->one_host;
+    return copy;
+}
+
+/* Before a step is tried once more. */
+static void keep_base(struct course *c)
+{
+    if (c->base.disk == NULL && c->stops[c->at] >= STOPS_LEFT) {
+        c->base = (struct base){.disk = copy_disk(c, c->d->sim), .acked = c->w.acked};
+    }
+}
+
+/* After a stop that was settled: back to the disk that was kept, and open again. Its member
+ * died in the middle of whatever it did. */
+static void go_back(struct course *c)
+{
+    struct script_world *w = &c->w;
+    struct sop_err err = {0};
+    sop_db_abandon(&w->db);
+    change_disk(c, copy_disk(c, c->base.disk));
+    fine(c, script_open(w, !w->made, &err), &err, "open what was kept");
+    uint64_t n = script_check(w->db, w->script, c->base.acked, c->base.acked, c->context);
+    w->attempted = w->acked = w->synced = n;
+}
+
 /* Power loss now would lose nothing that was acknowledged. */
 static void check_disk(struct course *c)
 {
@@ -157,7 +212,12 @@ static bool settle(struct course *c, int rc, const struct sop_err *err, bool unk
     d->unknown += unknown;
     uint64_t n = reopen(c, unknown);
     if (n < acked) { /* relaxed durability: the script goes back to what is not there */
+        forget_base(c);
         c->at = step_of(d->script, n, c->at);
+        return false;
+    }
+    if (c->base.disk != NULL) {
+        go_back(c);
         return false;
     }
     if (what == SCRIPT_CLOSE) {
@@ -184,11 +244,7 @@ static void settle_open(struct course *c, int rc, const struct sop_err *why,
     fine(c, script_open(w, !w->made, &err), &err, "open after a failed opening");
     (void)script_check(w->db, w->script, w->acked, w->acked, c->context);
     sop_db_abandon(&w->db);
-    d->unwrap(d);
-    sop_volume_destroy(d->sim);
-    d->sim = before;
-    d->wrap(d);
-    w->volume = d->top;
+    change_disk(c, before);
 }
 
 /* One point of the current step; true when the step is done. */
@@ -200,8 +256,9 @@ static bool strike(struct course *c)
     struct sop_volume *disk = NULL;
     say(c);
     if (d->script->steps[c->at].what == SCRIPT_OPEN) {
-        fine(c, sop_volume_sim_copy(d->sim, &disk, &err), &err, "copy");
-        disk->one_host = d->one_host;
+        disk = copy_disk(c, d->sim);
+    } else if (!c->done[c->at]) {
+        keep_base(c);
     }
     d->arm(d, c->n);
     int rc = attempt(c, &err);
@@ -225,8 +282,7 @@ static bool strike(struct course *c)
         return true;
     }
     d->points++;
-    uint64_t skip_max = d->skip_max + c->stops[c->at] / STOPS_PER_SKIP;
-    c->next[c->at] = c->n + 1 + draw(c) % (skip_max + 1);
+    c->next[c->at] = c->n + 1 + draw(c) % (d->skip_max + 1);
     if (rc != 0 && disk != NULL) {
         settle_open(c, rc, &err, disk);
         return false;
@@ -258,6 +314,7 @@ static bool pass(struct course *c)
                           c->context);
             done = strike(c);
         }
+        forget_base(c);
     }
     for (size_t i = 0; i < d->script->steps_count; i++) {
         all = all && c->done[i];
@@ -292,6 +349,7 @@ void drive_run(struct drive *d)
         d->unwrap(d);
         sop_volume_destroy(d->sim);
     }
+    d->all = all && d->skip_max == 0;
     free(c.next);
     free(c.stops);
     free(c.done);

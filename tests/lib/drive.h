@@ -23,12 +23,13 @@ struct drive {
     /* Is that an answer? */
     bool (*may)(const struct drive *d, int rc, enum script_do step, bool stopped);
     void *arg;
-    uint64_t skip_max;   /* points left out between two, at most; drawn */
+    uint64_t skip_max;   /* points left out between two, at most; drawn. 0: every point */
     uint64_t check_each; /* of so many failures one is followed by a full comparison */
-    uint64_t passes_max;
-    bool twice; /* the step is tried a second time before what is wrong goes away */
+    uint64_t passes_max; /* a point without effect ends its step for this run of the script */
+    bool twice;          /* the step is tried a second time before what is wrong goes away */
     /* Results. */
     uint64_t points, stops, unknown, absorbed, passes;
+    bool all; /* every step was tried up to the point that it does not reach, none left out */
 };
 
 /* Ends the test when a rule above does not hold. */

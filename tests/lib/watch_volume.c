@@ -40,6 +40,14 @@ static int end(struct sop_volume *v, enum sop_fault_op op, int rc)
     return rc;
 }
 
+static void moved(struct sop_volume *v, enum sop_fault_op op, uint64_t bytes)
+{
+    struct watch_volume *w = watch_of(v);
+    if (w->calls.moved != NULL) {
+        w->calls.moved(w->calls.arg, op, bytes);
+    }
+}
+
 static int watch_open(struct sop_volume *v, const char *path, unsigned flags,
                       struct sop_file **out, struct sop_err *err)
 {
@@ -68,14 +76,22 @@ static int watch_read(struct sop_file *f, uint64_t offset, void *to, size_t len,
                       struct sop_err *err)
 {
     begin(f->volume, SOP_FAULT_READ);
-    return end(f->volume, SOP_FAULT_READ, sop_file_read(inner(f), offset, to, len, got, err));
+    int rc = sop_file_read(inner(f), offset, to, len, got, err);
+    if (rc == 0) {
+        moved(f->volume, SOP_FAULT_READ, got != NULL ? *got : len);
+    }
+    return end(f->volume, SOP_FAULT_READ, rc);
 }
 
 static int watch_write(struct sop_file *f, uint64_t offset, const void *from, size_t len,
                        struct sop_err *err)
 {
     begin(f->volume, SOP_FAULT_WRITE);
-    return end(f->volume, SOP_FAULT_WRITE, sop_file_write(inner(f), offset, from, len, err));
+    int rc = sop_file_write(inner(f), offset, from, len, err);
+    if (rc == 0) {
+        moved(f->volume, SOP_FAULT_WRITE, len);
+    }
+    return end(f->volume, SOP_FAULT_WRITE, rc);
 }
 
 static int watch_reserve(struct sop_file *f, uint64_t bytes, struct sop_err *err)

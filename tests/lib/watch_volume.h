@@ -9,6 +9,8 @@ struct watch_calls {
     /* On the thread that calls, with whatever locks it holds; either may be NULL. */
     void (*before)(void *arg, enum sop_fault_op op);
     void (*after)(void *arg, enum sop_fault_op op);
+    /* After a successful read or write of so many bytes; may be NULL. */
+    void (*moved)(void *arg, enum sop_fault_op op, uint64_t bytes);
     void *arg;
 };
 
