@@ -296,12 +296,10 @@ int sop_chain_append(struct sop_chain *c, enum sop_record_kind kind,
                                       .batch = takes_batch(kind) ? c->next_batch : 0,
                                       .lac = c->lac,
                                       .parts = payload,
-                                      .part_count = parts};
+                                      .part_count = parts,
+                                      .meanwhile = sync != NULL ? sync->meanwhile : NULL,
+                                      .arg = sync != NULL ? sync->arg : NULL};
     rc = append(c, &entry, decided, err);
-    if (rc == 0 && sync != NULL && sync->meanwhile != NULL) {
-        sop_journal_hurry(c->journal);
-        sync->meanwhile(sync->arg);
-    }
     /* Without a sync, too, nothing is acknowledged in a sealed tenure (I8): who kills TEN after
      * this look finds the record in the journal. */
     if (rc == 0 && (sync != NULL || !ten_lives(c, NULL))) {

@@ -66,7 +66,6 @@ struct sop_journal {
     unsigned bulk;           /* how much the newest records were large ones, 0..BULK_MOST */
     uint64_t file_first;     /* first record that the file may hold without being durable */
     _Atomic uint64_t offset; /* behind the last record; a multiple of the unit */
-    uint64_t newest;         /* where the last record begins, if it lies in `file` */
     _Atomic bool fresh;      /* the next record begins with a block */
     uint64_t tenure;
     uint64_t member;
@@ -232,7 +231,6 @@ static void switch_file(struct sop_journal *j, struct sop_file *file, uint32_t n
     j->size = size;
     j->reserved = false;
     atomic_store(&j->offset, offset);
-    j->newest = offset;
     j->file_first = j->record + (offset == 0 ? 1 : 2); /* its own record is durable already */
     atomic_store(&j->fresh, true);
 }
@@ -416,7 +414,6 @@ static void advance(struct sop_journal *j, const struct sop_journal_header *h)
     uint64_t before = atomic_load(&j->offset);
     uint64_t after = h->offset + sop_journal_record_bytes(h->payload_bytes);
     SOP_ASSERT(before <= h->offset && after <= j->size);
-    j->newest = h->offset;
     atomic_store(&j->offset, after);
     atomic_store(&j->fresh, j->direct);
     if (before <= j->size / 2 && after > j->size / 2) {
@@ -501,6 +498,20 @@ static int go_on_reserved(struct sop_journal *j, const struct sop_journal_header
     return 0;
 }
 
+/* The record is written: whoever waits for it does something else while the device begins. */
+static void let_others_work(struct sop_file *file, const struct sop_journal_header *h,
+                            const struct sop_journal_entry *entry)
+{
+    uint64_t bytes = sop_journal_record_bytes(h->payload_bytes);
+    if (entry->meanwhile == NULL) {
+        return;
+    }
+    if (bytes >= HURRY_BYTES) {
+        sop_file_hurry(file, h->offset, bytes);
+    }
+    entry->meanwhile(entry->arg);
+}
+
 /* Puts the record into a file of its own and goes on behind it. Under `making`. */
 static int append_own_file(struct sop_journal *j, struct sop_journal_header *h,
                            const struct sop_journal_entry *entry, struct sop_err *err)
@@ -517,6 +528,7 @@ static int append_own_file(struct sop_journal *j, struct sop_journal_header *h,
     h->offset = 0;
     rc = write_record(j, file, h, entry->parts, entry->part_count, RESERVE, err);
     if (rc == 0) {
+        let_others_work(file, h, entry);
         rc = settle_file(j, file, err);
     }
     if (rc == 0) {
@@ -547,6 +559,7 @@ static int append_here(struct sop_journal *j, struct sop_journal_header *h,
         return sop_err_wrap(err, rc, "append to journal file %s/%" PRIu32, j->dir, j->number);
     }
     advance(j, h);
+    let_others_work(j->file, h, entry);
     SOP_ASSERT(entry->last ||
                sop_journal_block_border(atomic_load(&j->offset)) + RESERVE <= j->size);
     return 0;
@@ -677,15 +690,6 @@ int sop_journal_append(struct sop_journal *j, const struct sop_journal_entry *en
 }
 
 /* --- syncing --- */
-
-void sop_journal_hurry(struct sop_journal *j)
-{
-    uint64_t end = atomic_load(&j->offset);
-    uint64_t bytes = end - j->newest;
-    if (bytes >= HURRY_BYTES) {
-        sop_file_hurry(j->file, j->newest, bytes);
-    }
-}
 
 /* What a failed sync means, for all of them. Under `syncing`. */
 static int sync_broke(struct sop_journal *j, int rc, struct sop_err *err)

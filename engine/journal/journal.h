@@ -55,6 +55,10 @@ struct sop_journal_entry {
     const struct sop_slice *parts; /* the payload, one after the other; borrowed */
     size_t part_count;
     bool last; /* LEAVE: nothing will follow, so it may use the room kept for it */
+    /* Called when the record is written and the device works on it, before any sync of it; NULL
+     * = nothing to do meanwhile. A sync should follow the append. */
+    void (*meanwhile)(void *arg);
+    void *arg;
 };
 
 /* Writes one record, without a sync unless it gets a file of its own, or too many files have
@@ -64,9 +68,6 @@ struct sop_journal_entry {
  * may be on the volume and the journal refuses everything from now on. */
 int sop_journal_append(struct sop_journal *j, const struct sop_journal_entry *entry,
                        uint64_t *record, struct sop_err *err) SOP_MUST_USE;
-/* The newest record will be synced soon: if it is large, the device begins with it. The
- * appending thread. */
-void sop_journal_hurry(struct sop_journal *j);
 /* Makes everything appended durable; one sync, one more for each file that ended. A failure
  * breaks the journal: a sync that failed is never repeated. The appending thread. */
 int sop_journal_sync(struct sop_journal *j, struct sop_err *err) SOP_MUST_USE;
