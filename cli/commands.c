@@ -109,6 +109,8 @@ static const struct sop_arg_option options[OPT_COUNT] = {
         {"take-over", 0, SOP_ARG_FLAG, NULL, NULL,
          "take the database over from an owner that is believed dead; safe, but its "
          "later commits fail"},
+    [OPT_DRY_RUN] = {"dry-run", 0, SOP_ARG_FLAG, NULL, NULL,
+                     "look and tell only: write nothing"},
 };
 
 #define RANGE                                                                                  \
@@ -233,6 +235,16 @@ static const struct sop_command commands[] = {
      "sopctl verify ./shop\nsopctl verify /backup/shop-monday --read-only\n"
      "sopctl verify --deep -o json",
      sop_ctl__verify},
+    {"repair", "[PATH]", 0, 1, OPT(DRY_RUN),
+     "mend the marks without which a database cannot be opened",
+     "For a database whose openings fail with an error that names a GATE, the mark that a "
+     "folder "
+     "of its history is in use. No data is changed: the mark is written anew if all history is "
+     "there, nothing says that the folder was given up, and nobody has the database open (exit "
+     "status 4). What it cannot mend it leaves as it is (exit status 5); with --dry-run also "
+     "what it can. Prove the database with verify --deep afterwards.",
+     "sopctl repair ./shop --dry-run\nsopctl repair ./shop\nsopctl verify ./shop --deep",
+     sop_ctl__repair},
     {"stats", "[PATH]", 0, 1, 0, "show numbers about the database",
      "head is the newest commit that is shown, checkpoint where the next opening begins to "
      "replay; volume_bytes is what all files take on the volume, pack_bytes the files of pages "

@@ -59,6 +59,7 @@ enum sop_ctl_option {
     OPT_HASH_MOD,
     OPT_MAX_BYTES,
     OPT_TAKE_OVER,
+    OPT_DRY_RUN,
     OPT_COUNT,
 };
 #define OPT(name) (UINT64_C(1) << OPT_##name)
@@ -205,6 +206,7 @@ int sop_ctl__scan(void *ctl, const struct sop_args *args);
 int sop_ctl__load(void *ctl, const struct sop_args *args);
 int sop_ctl__dump(void *ctl, const struct sop_args *args);
 int sop_ctl__verify(void *ctl, const struct sop_args *args);
+int sop_ctl__repair(void *ctl, const struct sop_args *args);
 int sop_ctl__stats(void *ctl, const struct sop_args *args);
 int sop_ctl__backup(void *ctl, const struct sop_args *args);
 int sop_ctl__restore(void *ctl, const struct sop_args *args);

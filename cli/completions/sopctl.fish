@@ -14,6 +14,7 @@ complete -c sopctl -n __fish_use_subcommand -f -a scan -d 'print items in key or
 complete -c sopctl -n __fish_use_subcommand -f -a load -d 'load items from CSV or NDJSON'
 complete -c sopctl -n __fish_use_subcommand -f -a dump -d 'write items as CSV or NDJSON'
 complete -c sopctl -n __fish_use_subcommand -f -a verify -d 'prove that the database is whole'
+complete -c sopctl -n __fish_use_subcommand -f -a repair -d 'mend the marks without which a database cannot be opened'
 complete -c sopctl -n __fish_use_subcommand -f -a stats -d 'show numbers about the database'
 complete -c sopctl -n __fish_use_subcommand -f -a backup -d 'copy one state of the database into a folder'
 complete -c sopctl -n __fish_use_subcommand -f -a restore -d 'make a database from a backup'
@@ -121,3 +122,4 @@ complete -c sopctl -n '__fish_seen_subcommand_from load' -l take-over -d 'take t
 complete -c sopctl -n '__fish_seen_subcommand_from verify' -l take-over -d 'take the database over from an owner that is believed dead; safe, but its later commits fail'
 complete -c sopctl -n '__fish_seen_subcommand_from compact' -l take-over -d 'take the database over from an owner that is believed dead; safe, but its later commits fail'
 complete -c sopctl -n '__fish_seen_subcommand_from checkpoint' -l take-over -d 'take the database over from an owner that is believed dead; safe, but its later commits fail'
+complete -c sopctl -n '__fish_seen_subcommand_from repair' -l dry-run -d 'look and tell only: write nothing'

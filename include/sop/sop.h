@@ -165,7 +165,7 @@ SOP_API int sop_db_stats(struct sop_db *db, struct sop_db_stats *stats,
  * cancels (the call gives CANCELLED). */
 typedef int (*sop_progress_fn)(void *arg, const char *what, uint64_t done, uint64_t total);
 
-/* One finding of verify or doctor. severity 0 = fine, 1 = warning, 2 = error. */
+/* One finding of verify, repair or doctor. severity 0 = fine, 1 = warning, 2 = error. */
 typedef void (*sop_report_fn)(void *arg, int severity, const char *text);
 
 struct sop_verify_result {
@@ -184,6 +184,29 @@ struct sop_verify_result {
  * read_only database its owner has swept what was to be read; refresh it and try again. */
 SOP_API int sop_db_verify(struct sop_db *db, bool deep, sop_report_fn report,
                           sop_progress_fn progress, void *arg, struct sop_verify_result *result,
+                          struct sop_err *err) SOP_MUST_USE;
+struct sop_repair_options {
+    size_t size;  /* sizeof(struct sop_repair_options) */
+    bool dry_run; /* look and report only: nothing is written */
+};
+struct sop_repair_result {
+    uint64_t damaged;  /* marks that were found damaged */
+    uint64_t repaired; /* of them, mended for good */
+};
+/* Fills *options with the defaults above (no dry run) and its size. Any thread; never fails. */
+SOP_API void sop_repair_options_init(struct sop_repair_options *options);
+/* Mends what makes every opening of a closed database fail although no data is damaged: the
+ * mark (GATE) of a chain directory that is damaged or missing. It is written anew only if all
+ * history that an opening needs is there, nothing says that the directory was given up, and
+ * nobody has the database open or can open it meanwhile. options (NULL = defaults) and folder
+ * are borrowed for the call. What is found and done goes to report (may be NULL); *result (may
+ * be NULL) is filled. 0 also if nothing had to be mended. BUSY: somebody has it open.
+ * DATA_LOSS: damage that this cannot mend, with file and offset, nothing was written; or, of a
+ * dry run, damage that it can. NOT_A_DATABASE, VERSION, READ_ONLY as sop_db_open(). IO,
+ * NOSPACE: some may be mended; call it again. Any thread; of a volume of several hosts it takes
+ * half a minute to see that the others are dead. */
+SOP_API int sop_db_repair(const char *folder, const struct sop_repair_options *options,
+                          sop_report_fn report, void *arg, struct sop_repair_result *result,
                           struct sop_err *err) SOP_MUST_USE;
 /* Copies the state at one LSN into `folder` (absent or empty) as a complete, compact database,
  * while transactions go on. On failure the folder is removed again. NOT_A_DATABASE: folder is a
