@@ -77,6 +77,7 @@ static json_t *stats_json(const struct sop_db_stats *s, uint64_t items)
         {"volume_bytes", s->volume_bytes},
         {"pack_bytes", s->pack_bytes},
         {"pack_live_bytes", s->pack_live_bytes},
+        {"max_bytes", s->max_bytes},
         {"open_ns", s->open_ns},
         {"open_records", s->open_records},
         {"checkpoints_damaged", s->checkpoints_damaged},

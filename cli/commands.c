@@ -103,8 +103,10 @@ static const struct sop_arg_option options[OPT_COUNT] = {
                        "processes that race for names (default 4)"},
     [OPT_HASH_MOD] = {"registry-hash-mod", 0, SOP_ARG_COUNT, "N", NULL,
                       "kept and shown for compatibility, otherwise ignored"},
-    [OPT_MAX_BYTES] = {"max-bytes", 0, SOP_ARG_BYTES, "BYTES", NULL,
-                       "refuse commits that would make the files larger than this"},
+    [OPT_MAX_BYTES] =
+        {"max-bytes", 0, SOP_ARG_BYTES, "BYTES", NULL,
+         "refuse commits that would make the files larger than this: with init of the "
+         "database for good, otherwise during this command instead of that"},
     [OPT_TAKE_OVER] =
         {"take-over", 0, SOP_ARG_FLAG, NULL, NULL,
          "take the database over from an owner that is believed dead; safe, but its "
@@ -122,10 +124,15 @@ static const struct sop_arg_option options[OPT_COUNT] = {
 #define WRITES (OPT(MAX_BYTES) | OPT(TAKE_OVER))
 
 static const struct sop_command commands[] = {
-    {"init", "[PATH]", 0, 1, OPT(HASH_MOD), "make an empty database in a folder",
+    {"init", "[PATH]", 0, 1, OPT(HASH_MOD) | OPT(MAX_BYTES),
+     "make an empty database in a folder",
      "The folder is made if it is absent; a folder that holds other things is refused. An "
-     "existing database is refused, so init never harms one.",
-     "sopctl init ./shop\nsopctl init --db ./shop", sop_ctl__init},
+     "existing database is refused, so init never harms one.\n"
+     "The limit of --max-bytes is part of the database and cannot be changed: stats shows it, "
+     "each opening may have another one (--max-bytes of the commands that write, max_bytes of "
+     "the library), and a backup keeps it.",
+     "sopctl init ./shop\nsopctl init --db ./shop\nsopctl init ./cache --max-bytes 2G",
+     sop_ctl__init},
     {"store create", "STORE", 1, 1, STORE | WRITES, "create a store",
      "A store is one ordered set of items: key, ride-on bytes, value. Keys are raw bytes "
      "unless "
@@ -250,6 +257,7 @@ static const struct sop_command commands[] = {
      "replay; volume_bytes is what all files take on the volume, pack_bytes the files of pages "
      "and large values, pack_live_bytes what is in use of them (the rest is given back by "
      "compact); open_ns and open_records tell how long this opening took and what it replayed. "
+     "max_bytes is the limit that was given to init, 0 = none. "
      "checkpoints_damaged should be 0: otherwise an older checkpoint served, and verify names "
      "the damaged files. The next checkpoint takes their place.",
      "sopctl stats ./shop\nsopctl stats -o json", sop_ctl__stats},

@@ -42,7 +42,7 @@ _sopctl()
         [[ $word == -* ]] || words+=("$word")
     done
     case "${words[0]} ${words[1]}" in
-    'init '*) word=' --registry-hash-mod' ;;
+    'init '*) word=' --registry-hash-mod --max-bytes' ;;
     'store create') word=' --key --duplicates --slot-length --values --description --blob-key --custom --cache-page-seconds --cache-value-seconds --cache-info-seconds --max-bytes --take-over' ;;
     'store list') word='' ;;
     'store info') word='' ;;

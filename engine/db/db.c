@@ -716,6 +716,7 @@ static int fill_stats(struct sop_db *db, struct sop_db_stats *s, struct sop_err 
     s->registry_hash_mod = db->identity.registry_hash_mod;
     stats_of_state(e, s);
     stats_of_chain(e, s);
+    s->max_bytes = db->options.max_bytes;
     s->commits = atomic_load(&e->commits);
     s->conflicts = atomic_load(&e->conflicts);
     s->rollbacks = atomic_load(&e->rollbacks);

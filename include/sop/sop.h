@@ -72,8 +72,9 @@ struct sop_db_options {
     uint32_t sync_interval_ms; /* for SOP_DURABLE_INTERVAL, at least 1; default 100 */
     uint64_t cache_bytes;      /* budget for pages, extents and dirty data; default 256 MiB,
                                   least 8 MiB */
-    uint64_t max_bytes; /* most bytes of files; 0 = as at creation, there no limit. Commits that
-                           would exceed it give QUOTA; deletes still work */
+    uint64_t max_bytes; /* most bytes of files. With create: of the new database for good (0 =
+                           no limit); otherwise of this opening, 0 = as at creation. Commits
+                           that would exceed it give QUOTA; deletes still work */
     uint64_t checkpoint_bytes;  /* journal bytes that trigger a checkpoint; 0 = 64 MiB, growing
                                    to 256 MiB under sustained load */
     uint32_t registry_hash_mod; /* 250..750000; kept and shown, otherwise ignored */
@@ -153,6 +154,7 @@ struct sop_db_stats {
     /* Checkpoints that opening wanted and could not use; sop_db_verify() names them. The next
      * checkpoint takes their place: then 0. */
     uint64_t checkpoints_damaged;
+    uint64_t max_bytes; /* most bytes of files, as this opening has it; 0 = no limit */
 };
 /* What is going on: a consistent enough picture, not a snapshot. Fills the stats->size bytes
  * that the caller's sop.h knows; later releases add fields at the end only, so that older
