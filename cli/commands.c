@@ -55,7 +55,9 @@ static const struct sop_arg_option options[OPT_COUNT] = {
         {"file", 'f', SOP_ARG_FILE, "FILE", NULL,
          "take the value from this file, '-' for standard input; streamed, up to 1 GiB"},
     [OPT_ENCODING] = {"encoding", 'e', SOP_ARG_CHOICE, "CODE", "text|hex|base64",
-                      "how raw keys, values and rides are written on the command line"},
+                      "how raw keys, values and rides are written on the command line and, by "
+                      "get and scan, in tables; json and ndjson say what is not text as "
+                      "{\"base64\":\"...\"} and raw prints the bytes in any case"},
     [OPT_ALL] = {"all", 'a', SOP_ARG_FLAG, NULL, NULL,
                  "every item of the key, not just the first"},
     [OPT_FROM] = {"from", 0, SOP_ARG_TEXT, "KEY", NULL, "begin at this key"},
@@ -195,7 +197,8 @@ static const struct sop_command commands[] = {
      "sopctl scan users --limit 10 --db ./shop\n"
      "sopctl scan users --from a --to c --reverse\n"
      "sopctl scan facts --prefix 20013 -o json\n"
-     "sopctl scan facts --position 1000000 --limit 3",
+     "sopctl scan facts --position 1000000 --limit 3\n"
+     "sopctl scan keys --prefix 00ff --encoding hex",
      sop_ctl__scan},
     {"load", "STORE [FILE]", 1, 2,
      STORE | WRITES | OPT(FORMAT) | OPT(BATCH) | OPT(SKIP) | OPT(CREATE) | OPT(KEY_COLUMNS) |
