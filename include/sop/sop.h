@@ -89,8 +89,8 @@ SOP_API void sop_db_options_init(struct sop_db_options *options);
  * a file, or would lie in a folder that is absent. READ_ONLY: no right to open it so (err->sys
  * is EACCES or EPERM). BUSY: another process or handle has it (the text names it). VERSION:
  * written by a newer format. REFUSED_VOLUME, DATA_LOSS. UNSUPPORTED: a store needs a comparer
- * that is not given. folder and options are borrowed for the call. End with sop_db_close().
- * Any thread. */
+ * that is not given; a read_only database opens without, and only that store does not. folder
+ * and options are borrowed for the call. End with sop_db_close(). Any thread. */
 SOP_API int sop_db_open(struct sop_db **out, const char *folder,
                         const struct sop_db_options *options, struct sop_err *err) SOP_MUST_USE;
 /* Makes everything acknowledged durable and closes. NULL inside is fine. All transactions,
@@ -182,8 +182,9 @@ struct sop_verify_result {
  * the history since the older checkpoint, and every small file; damage that nothing depends on,
  * and that a power loss may leave as well, is a warning. *result (may be NULL) is filled. Any
  * thread; the maintenance of the database waits meanwhile, so report and progress must not call
- * it. DATA_LOSS if result->errors != 0; each finding goes to report (may be NULL). BUSY: of a
- * read_only database its owner has swept what was to be read; refresh it and try again. */
+ * it. UNSUPPORTED: the comparer of a store was not given; nothing was looked at. DATA_LOSS if
+ * result->errors != 0; each finding goes to report (may be NULL). BUSY: of a read_only database
+ * its owner has swept what was to be read; refresh it and try again. */
 SOP_API int sop_db_verify(struct sop_db *db, bool deep, sop_report_fn report,
                           sop_progress_fn progress, void *arg, struct sop_verify_result *result,
                           struct sop_err *err) SOP_MUST_USE;
@@ -212,8 +213,8 @@ SOP_API int sop_db_repair(const char *folder, const struct sop_repair_options *o
                           struct sop_err *err) SOP_MUST_USE;
 /* Copies the state at one LSN into `folder` (absent or empty) as a complete, compact database,
  * while transactions go on. On failure the folder is removed again. NOT_A_DATABASE: folder is a
- * file, or would lie in a folder that is absent. CANCELLED by progress (may be NULL). Any
- * thread. */
+ * file, or would lie in a folder that is absent. UNSUPPORTED: the comparer of a store was not
+ * given. CANCELLED by progress (may be NULL). Any thread. */
 SOP_API int sop_db_backup(struct sop_db *db, const char *folder, sop_progress_fn progress,
                           void *arg, struct sop_err *err) SOP_MUST_USE;
 /* Makes a database in `folder` (absent or empty) from a backup, after verifying the backup. On
