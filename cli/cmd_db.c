@@ -1,5 +1,5 @@
-/* Commands about the whole database: init verify stats backup restore compact checkpoint doctor
- * completion. */
+/* Commands about the whole database: init verify repair stats backup restore compact checkpoint
+ * doctor completion. */
 #include "cli/ctl.h"
 
 #include <inttypes.h>
@@ -77,6 +77,7 @@ static json_t *stats_json(const struct sop_db_stats *s, uint64_t items)
         {"volume_bytes", s->volume_bytes},
         {"pack_bytes", s->pack_bytes},
         {"pack_live_bytes", s->pack_live_bytes},
+        {"max_bytes", s->max_bytes},
         {"open_ns", s->open_ns},
         {"open_records", s->open_records},
         {"checkpoints_damaged", s->checkpoints_damaged},
@@ -124,7 +125,7 @@ int sop_ctl__stats(void *context, const struct sop_args *args)
     return rc;
 }
 
-/* Findings of verify and doctor: lines in a table, a list in the JSON object. */
+/* Findings of verify, repair and doctor: lines in a table, a list in the JSON object. */
 struct findings {
     struct sop_ctl *ctl;
     struct sop_ctl_progress progress;
@@ -185,6 +186,32 @@ int sop_ctl__verify(void *context, const struct sop_args *args)
     }
     json_decref(f.list);
     sop_out__object(&ctl->out, o);
+    return rc;
+}
+
+int sop_ctl__repair(void *context, const struct sop_args *args)
+{
+    struct sop_ctl *ctl = context;
+    const char *path;
+    int rc = sop_ctl__path(ctl, 0, &path);
+    if (rc != 0) {
+        return rc;
+    }
+    struct sop_repair_options options;
+    struct sop_repair_result r = {0};
+    struct findings f = {.ctl = ctl, .list = json_array()};
+    sop_repair_options_init(&options);
+    options.dry_run = args->given[OPT_DRY_RUN];
+    rc = sop_db_repair(path, &options, report, &f, &r, &ctl->err);
+    if (rc == 0 || r.damaged > 0) {
+        json_t *o = json_pack("{s:b, s:I, s:I}", "dry_run", options.dry_run, "damaged",
+                              (json_int_t)r.damaged, "repaired", (json_int_t)r.repaired);
+        if (json_array_size(f.list) > 0) {
+            json_object_set(o, "findings", f.list);
+        }
+        sop_out__object(&ctl->out, o);
+    }
+    json_decref(f.list);
     return rc;
 }
 

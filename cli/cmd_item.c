@@ -161,6 +161,52 @@ static int key_as_text(struct printer *p, const struct sop_view *view, json_t *t
     return rc;
 }
 
+static int set_encoded(struct printer *p, json_t *item, const char *name,
+                       struct sop_slice bytes)
+{
+    int rc = sop_ctl__encode(p->ctl, bytes, &p->scratch);
+    if (rc == 0) {
+        json_object_set_new(item, name, sop_out__bytes(sop_ctl__buf_slice(&p->scratch)));
+    }
+    return rc;
+}
+
+/* Members of a table's row in hex or base64, as put and get take them with the same option. A
+ * typed key is text in any case. */
+static int encode_row(struct printer *p, const struct sop_view *view, json_t *take_item)
+{
+    int rc = 0;
+    if (p->info->options.key.fields_count == 0) {
+        rc = set_encoded(p, take_item, "key", view->key);
+    }
+    if (rc == 0 && view->ride.len > 0) {
+        rc = set_encoded(p, take_item, "ride", view->ride);
+    }
+    if (rc == 0 && !p->keys_only) {
+        rc = set_encoded(p, take_item, "value", view->value);
+    }
+    if (rc != 0) {
+        json_decref(take_item);
+    }
+    return rc;
+}
+
+static int print_value(struct printer *p, const struct sop_view *view)
+{
+    FILE *to = p->ctl->out.to;
+    if (!sop_ctl__encodes(p->ctl)) {
+        sop_out__text(to, view->value);
+    } else {
+        int rc = sop_ctl__encode(p->ctl, view->value, &p->scratch);
+        if (rc != 0) {
+            return rc;
+        }
+        sop_out__write(to, sop_ctl__buf_slice(&p->scratch));
+    }
+    fputc('\n', to);
+    return 0;
+}
+
 static int print_item(void *arg, const struct sop_view *view, struct sop_err *err)
 {
     struct printer *p = arg;
@@ -170,14 +216,15 @@ static int print_item(void *arg, const struct sop_view *view, struct sop_err *er
         return print_raw_item(p, view, err);
     }
     if (p->values_only && out->format == SOP_FORMAT_TABLE) {
-        sop_out__text(out->to, view->value);
-        fputc('\n', out->to);
-        return 0;
+        return print_value(p, view);
     }
     json_t *item;
     int rc = sop_ctl__item_json(p->info, view, p->keys_only, &p->scratch, &item, err);
     if (rc == 0 && out->format == SOP_FORMAT_TABLE && p->info->options.key.fields_count > 1) {
         rc = key_as_text(p, view, item, err);
+    }
+    if (rc == 0 && out->format == SOP_FORMAT_TABLE && sop_ctl__encodes(p->ctl)) {
+        rc = encode_row(p, view, item);
     }
     if (rc != 0) {
         return rc;

@@ -55,7 +55,9 @@ static const struct sop_arg_option options[OPT_COUNT] = {
         {"file", 'f', SOP_ARG_FILE, "FILE", NULL,
          "take the value from this file, '-' for standard input; streamed, up to 1 GiB"},
     [OPT_ENCODING] = {"encoding", 'e', SOP_ARG_CHOICE, "CODE", "text|hex|base64",
-                      "how raw keys, values and rides are written on the command line"},
+                      "how raw keys, values and rides are written on the command line and, by "
+                      "get and scan, in tables; json and ndjson say what is not text as "
+                      "{\"base64\":\"...\"} and raw prints the bytes in any case"},
     [OPT_ALL] = {"all", 'a', SOP_ARG_FLAG, NULL, NULL,
                  "every item of the key, not just the first"},
     [OPT_FROM] = {"from", 0, SOP_ARG_TEXT, "KEY", NULL, "begin at this key"},
@@ -103,12 +105,16 @@ static const struct sop_arg_option options[OPT_COUNT] = {
                        "processes that race for names (default 4)"},
     [OPT_HASH_MOD] = {"registry-hash-mod", 0, SOP_ARG_COUNT, "N", NULL,
                       "kept and shown for compatibility, otherwise ignored"},
-    [OPT_MAX_BYTES] = {"max-bytes", 0, SOP_ARG_BYTES, "BYTES", NULL,
-                       "refuse commits that would make the files larger than this"},
+    [OPT_MAX_BYTES] =
+        {"max-bytes", 0, SOP_ARG_BYTES, "BYTES", NULL,
+         "refuse commits that would make the files larger than this: with init of the "
+         "database for good, otherwise during this command instead of that"},
     [OPT_TAKE_OVER] =
         {"take-over", 0, SOP_ARG_FLAG, NULL, NULL,
          "take the database over from an owner that is believed dead; safe, but its "
          "later commits fail"},
+    [OPT_DRY_RUN] = {"dry-run", 0, SOP_ARG_FLAG, NULL, NULL,
+                     "look and tell only: write nothing"},
 };
 
 #define RANGE                                                                                  \
@@ -120,10 +126,15 @@ static const struct sop_arg_option options[OPT_COUNT] = {
 #define WRITES (OPT(MAX_BYTES) | OPT(TAKE_OVER))
 
 static const struct sop_command commands[] = {
-    {"init", "[PATH]", 0, 1, OPT(HASH_MOD), "make an empty database in a folder",
+    {"init", "[PATH]", 0, 1, OPT(HASH_MOD) | OPT(MAX_BYTES),
+     "make an empty database in a folder",
      "The folder is made if it is absent; a folder that holds other things is refused. An "
-     "existing database is refused, so init never harms one.",
-     "sopctl init ./shop\nsopctl init --db ./shop", sop_ctl__init},
+     "existing database is refused, so init never harms one.\n"
+     "The limit of --max-bytes is part of the database and cannot be changed: stats shows it, "
+     "each opening may have another one (--max-bytes of the commands that write, max_bytes of "
+     "the library), and a backup keeps it.",
+     "sopctl init ./shop\nsopctl init --db ./shop\nsopctl init ./cache --max-bytes 2G",
+     sop_ctl__init},
     {"store create", "STORE", 1, 1, STORE | WRITES, "create a store",
      "A store is one ordered set of items: key, ride-on bytes, value. Keys are raw bytes "
      "unless "
@@ -186,7 +197,8 @@ static const struct sop_command commands[] = {
      "sopctl scan users --limit 10 --db ./shop\n"
      "sopctl scan users --from a --to c --reverse\n"
      "sopctl scan facts --prefix 20013 -o json\n"
-     "sopctl scan facts --position 1000000 --limit 3",
+     "sopctl scan facts --position 1000000 --limit 3\n"
+     "sopctl scan keys --prefix 00ff --encoding hex",
      sop_ctl__scan},
     {"load", "STORE [FILE]", 1, 2,
      STORE | WRITES | OPT(FORMAT) | OPT(BATCH) | OPT(SKIP) | OPT(CREATE) | OPT(KEY_COLUMNS) |
@@ -197,7 +209,11 @@ static const struct sop_command commands[] = {
      "--key-columns and --value-column say otherwise. NDJSON is "
      "an object per line with 'key' and 'value', as dump writes it, or any objects with "
      "--key-columns. Of its values strings and {\"base64\":\"...\"} are decoded; all others, "
-     "numbers too, are kept as they are written.\n"
+     "numbers too, are kept as they are written. A key is one such value, but no list or "
+     "object; "
+     "of a typed key of several fields it is a list of them. A member that would not be stored "
+     "(none of key, value and ride) is refused, unless --value-column says which one is the "
+     "value: then the others are left out.\n"
      "Existing keys are changed, unless --add refuses or --if-absent leaves "
      "them; a store with duplicates gets one item more for each of the file.\n"
      "Items are committed in batches; --create makes the store with the first one. After an "
@@ -233,11 +249,22 @@ static const struct sop_command commands[] = {
      "sopctl verify ./shop\nsopctl verify /backup/shop-monday --read-only\n"
      "sopctl verify --deep -o json",
      sop_ctl__verify},
+    {"repair", "[PATH]", 0, 1, OPT(DRY_RUN),
+     "mend the marks without which a database cannot be opened",
+     "For a database whose openings fail with an error that names a GATE, the mark that a "
+     "folder "
+     "of its history is in use. No data is changed: the mark is written anew if all history is "
+     "there, nothing says that the folder was given up, and nobody has the database open (exit "
+     "status 4). What it cannot mend it leaves as it is (exit status 5); with --dry-run also "
+     "what it can. Prove the database with verify --deep afterwards.",
+     "sopctl repair ./shop --dry-run\nsopctl repair ./shop\nsopctl verify ./shop --deep",
+     sop_ctl__repair},
     {"stats", "[PATH]", 0, 1, 0, "show numbers about the database",
      "head is the newest commit that is shown, checkpoint where the next opening begins to "
      "replay; volume_bytes is what all files take on the volume, pack_bytes the files of pages "
      "and large values, pack_live_bytes what is in use of them (the rest is given back by "
      "compact); open_ns and open_records tell how long this opening took and what it replayed. "
+     "max_bytes is the limit that was given to init, 0 = none. "
      "checkpoints_damaged should be 0: otherwise an older checkpoint served, and verify names "
      "the damaged files. The next checkpoint takes their place.",
      "sopctl stats ./shop\nsopctl stats -o json", sop_ctl__stats},

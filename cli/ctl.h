@@ -59,6 +59,7 @@ enum sop_ctl_option {
     OPT_HASH_MOD,
     OPT_MAX_BYTES,
     OPT_TAKE_OVER,
+    OPT_DRY_RUN,
     OPT_COUNT,
 };
 #define OPT(name) (UINT64_C(1) << OPT_##name)
@@ -122,6 +123,10 @@ const char *sop_ctl__durable_text(enum sop_durability durability);
 /* A key or a value of the command line as --encoding says (text, hex, base64), without schema.
  */
 int sop_ctl__decode(struct sop_ctl *ctl, const char *text, struct sop_ctl_buf *to);
+/* Back, for tables: what decode would read as these bytes. Replaces what is in `to`. */
+int sop_ctl__encode(struct sop_ctl *ctl, struct sop_slice bytes, struct sop_ctl_buf *to);
+/* Does --encoding say anything but text? */
+bool sop_ctl__encodes(const struct sop_ctl *ctl);
 /* The encoded key of a text: by the schema of the store, raw keys by --encoding. */
 int sop_ctl__key(struct sop_ctl *ctl, const struct sop_store_info *info, const char *text,
                  struct sop_ctl_buf *to);
@@ -205,6 +210,7 @@ int sop_ctl__scan(void *ctl, const struct sop_args *args);
 int sop_ctl__load(void *ctl, const struct sop_args *args);
 int sop_ctl__dump(void *ctl, const struct sop_args *args);
 int sop_ctl__verify(void *ctl, const struct sop_args *args);
+int sop_ctl__repair(void *ctl, const struct sop_args *args);
 int sop_ctl__stats(void *ctl, const struct sop_args *args);
 int sop_ctl__backup(void *ctl, const struct sop_args *args);
 int sop_ctl__restore(void *ctl, const struct sop_args *args);

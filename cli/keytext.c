@@ -67,6 +67,36 @@ int sop_ctl__decode(struct sop_ctl *ctl, const char *text, struct sop_ctl_buf *t
     return rc;
 }
 
+bool sop_ctl__encodes(const struct sop_ctl *ctl)
+{
+    const char *code = ctl->args->text[OPT_ENCODING];
+    return code != NULL && code[0] != 't';
+}
+
+int sop_ctl__encode(struct sop_ctl *ctl, struct sop_slice bytes, struct sop_ctl_buf *to)
+{
+    static const char digits[] = "0123456789abcdef";
+    to->len = 0;
+    if (!sop_ctl__encodes(ctl)) {
+        return sop_ctl__buf_add(to, bytes, &ctl->err);
+    }
+    if (ctl->args->text[OPT_ENCODING][0] == 'h') {
+        int rc = sop_ctl__buf_room(to, 2 * bytes.len + 1, &ctl->err);
+        for (size_t i = 0; i < bytes.len && rc == 0; i++) {
+            to->data[to->len++] = (uint8_t)digits[bytes.data[i] >> 4];
+            to->data[to->len++] = (uint8_t)digits[bytes.data[i] & 15];
+        }
+        return rc;
+    }
+    char *text = sop_out__base64(bytes);
+    if (text == NULL) {
+        return SOP_ERR(&ctl->err, NOMEM, "base64 of %zu bytes", bytes.len);
+    }
+    int rc = sop_ctl__buf_add(to, sop_ctl__slice(text), &ctl->err);
+    free(text);
+    return rc;
+}
+
 /* ---- typed keys from text ------------------------------------------------------------------
  */
 

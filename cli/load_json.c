@@ -3,7 +3,11 @@
  * Strings are stored as the text they mean and {"base64": "..."} as its bytes. Every other
  * value (number, true, list, object, ...) is stored as it is written in the file, to the
  * byte: 1.10 stays 1.10, and no number is too long. An object of the members beside the key's
- * is put together from their texts. */
+ * is put together from their texts.
+ *
+ * Nothing of a line is dropped without a word: a member that would not be stored is refused,
+ * unless --value-column says which one the value is. Keys are single values: a list stands for
+ * the fields of a typed key only, and what is a list or an object otherwise is no key. */
 #include "cli/jsontext.h"
 #include "cli/load.h"
 
@@ -11,6 +15,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define NAME_SHOWN 60u /* bytes of a name in an error */
 
 /* What the slices of an item point into, where it is not the line. */
 struct held {
@@ -186,6 +192,22 @@ static int take_value(struct line *l, struct sop_load_item *item)
                               : rest_bytes(l, &item->value);
 }
 
+/* A list or an object has more than one way to be written, so as bytes of a key it would be
+ * found again by chance only. */
+static int take_key_value(struct line *l, struct sop_slice value, struct sop_slice *bytes)
+{
+    uint8_t first = value.data[0];
+    if (first == '[' || (first == '{' && !is_base64(l, value, bytes))) {
+        bool raw = l->load->info.options.key.fields_count == 0;
+        return complain_at(l, value.data,
+                           raw ? "the keys of this store are raw bytes: write a string, a "
+                                 "number or {\"base64\":\"...\"}, not a list or an object"
+                               : "a field of the key is a string, a number, true, false or "
+                                 "{\"base64\":\"...\"}, not a list or an object");
+    }
+    return first == '{' ? 0 : value_bytes(l, value, bytes);
+}
+
 /* One field of the key. Null is null where the schema has it, and an error elsewhere. */
 static int take_field(struct line *l, struct sop_slice field, struct sop_load_item *item)
 {
@@ -200,7 +222,7 @@ static int take_field(struct line *l, struct sop_slice field, struct sop_load_it
                    ? 0
                    : complain_at(l, field.data, "a field of the key is null");
     }
-    return value_bytes(l, field, &item->key[i]);
+    return take_key_value(l, field, &item->key[i]);
 }
 
 /* The key is the member 'key' (a list has a field in each place), or --key-columns. */
@@ -214,7 +236,7 @@ static int take_key(struct line *l, struct sop_load_item *item)
         if (rc != 0) {
             return rc;
         }
-        if (c->given || key.data[0] != '[') {
+        if (c->given || key.data[0] != '[' || l->load->info.options.key.fields_count == 0) {
             rc = take_field(l, key, item);
         } else {
             struct sop_slice name, field;
@@ -231,6 +253,59 @@ static int take_key(struct line *l, struct sop_load_item *item)
     return 0;
 }
 
+/* Is this one of the members that are stored? */
+static int is_stored(struct line *l, struct sop_slice name, bool *stored)
+{
+    const struct sop_load_columns *c = &l->load->columns;
+    int rc = is_name(l, name, "value", stored);
+    if (rc == 0 && !*stored && !c->given) {
+        rc = is_name(l, name, "ride", stored);
+    }
+    for (size_t i = 0; i < c->keys && rc == 0 && !*stored; i++) {
+        rc = is_name(l, name, c->key[i], stored);
+    }
+    return rc;
+}
+
+/* Refuses a line with a member that would be dropped. */
+static int check_members(struct line *l)
+{
+    const struct sop_load_columns *c = &l->load->columns;
+    struct sop_slice name, value;
+    size_t at = 0;
+    while (sop_jsontext__next(l->object, &at, &name, &value)) {
+        bool stored = false;
+        int rc = is_stored(l, name, &stored);
+        if (rc == 0 && !stored) {
+            rc = SOP_ERR(
+                &l->load->ctl->err, INVALID,
+                "line %" PRIu64 ", character %zu: the member %.*s would not be "
+                "stored: an item has %s; leave it out, or say --value-column to load "
+                "that member and leave out all others%s",
+                l->number, (size_t)(name.data - l->text.data) + 1,
+                (int)(name.len < NAME_SHOWN ? name.len : NAME_SHOWN), (const char *)name.data,
+                c->given ? "the members of the key and 'value'" : "'key', 'value' and 'ride'",
+                c->given ? "" : ", or --key-columns to make an object of the others");
+        }
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* Without 'value' the rest of the object is the value, and nothing is left over. */
+static int check_nothing_is_dropped(struct line *l)
+{
+    const struct sop_load_columns *c = &l->load->columns;
+    struct sop_slice value = {NULL, 0};
+    if (c->value != NULL) {
+        return 0;
+    }
+    int rc = c->given ? find(l, "value", &value) : 0;
+    return rc != 0 || (c->given && value.data == NULL) ? rc : check_members(l);
+}
+
 static int take_object(struct line *l)
 {
     struct sop_load_item item = {.line = l->number};
@@ -244,6 +319,9 @@ static int take_object(struct line *l)
     }
     if (rc == 0) {
         rc = take_value(l, &item);
+    }
+    if (rc == 0) {
+        rc = check_nothing_is_dropped(l);
     }
     return rc == 0 ? sop_load__item(l->load, &item) : rc;
 }

@@ -42,7 +42,7 @@ _sopctl()
         [[ $word == -* ]] || words+=("$word")
     done
     case "${words[0]} ${words[1]}" in
-    'init '*) word=' --registry-hash-mod' ;;
+    'init '*) word=' --registry-hash-mod --max-bytes' ;;
     'store create') word=' --key --duplicates --slot-length --values --description --blob-key --custom --cache-page-seconds --cache-value-seconds --cache-info-seconds --max-bytes --take-over' ;;
     'store list') word='' ;;
     'store info') word='' ;;
@@ -56,6 +56,7 @@ _sopctl()
     'load '*) word=' --key --duplicates --slot-length --values --description --blob-key --custom --cache-page-seconds --cache-value-seconds --cache-info-seconds --add --if-absent --format --batch --skip --create --key-columns --value-column --no-header --acknowledged --max-bytes --take-over' ;;
     'dump '*) word=' --with-ride --encoding --from --after --to --through --prefix --reverse --limit --format' ;;
     'verify '*) word=' --deep --read-only --take-over' ;;
+    'repair '*) word=' --dry-run' ;;
     'stats '*) word='' ;;
     'backup '*) word='' ;;
     'restore '*) word='' ;;
@@ -64,7 +65,7 @@ _sopctl()
     'doctor '*) word=' --processes' ;;
     'completion '*) word='' ;;
     'store '*) mapfile -t COMPREPLY < <(compgen -W 'create list info change drop' -- "$cur"); return ;;
-    *) word=' init store put get del count scan load dump verify stats backup restore compact checkpoint doctor completion' ;;
+    *) word=' init store put get del count scan load dump verify repair stats backup restore compact checkpoint doctor completion' ;;
     esac
     if [[ $cur == -* || ${#words[@]} -eq 0 ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$word$global" -- "$cur")

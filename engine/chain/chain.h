@@ -64,6 +64,7 @@ struct sop_chain_options {
     sop_chain_apply_fn apply;
     void *arg;
     bool observer;              /* read-only: no member, no lock, no write */
+    bool repair;                /* see sop_chain_mend() */
     bool ignore_os_lock;        /* tests only: take over from a living owner */
     const char *host;           /* shown in messages; NULL = "" */
     uint32_t dir_slots;         /* slots of a chain directory, >= 4; 0 = SOP_CHAIN_DIR_SLOTS */
@@ -194,6 +195,25 @@ struct sop_chain_inspection {
 };
 int sop_chain_inspect(const struct sop_chain_inspection *what,
                       struct sop_err *err) SOP_MUST_USE;
+
+/* Repair of gates. A chain opened with options.repair is an observer that owns the database: it
+ * holds the locks of the joined members and what it has read is all that there is (BUSY
+ * otherwise). A gate on its way from options.start to the head that is damaged does not stop it
+ * but is noted, if nothing of the gate says that it was killed.
+ *
+ * That none of these directories was truncated only the layer above can tell: truncation needs
+ * two official checkpoints behind the directory. If it knows at most one that is newer than
+ * options.start, it may call sop_chain_mend(): LIVE into the noted gates, durably. */
+struct sop_chain_broken_gate {
+    char path[SOP_CHAIN_DIR_BYTES + 16];
+    bool absent;
+};
+/* The i-th one that was noted; false: there are not so many. */
+bool sop_chain_broken_gate(const struct sop_chain *c, size_t i,
+                           struct sop_chain_broken_gate *out);
+/* IO, NOSPACE, DATA_LOSS (killed meanwhile): some may be mended; it may be called again, by
+ * this opening or a later one. */
+int sop_chain_mend(struct sop_chain *c, struct sop_err *err) SOP_MUST_USE;
 
 /* Outcome of an earlier batch, from decided[]. */
 enum sop_decided { SOP_DECIDED_YES = 1, SOP_DECIDED_NO = 2, SOP_DECIDED_TOO_OLD = 3 };

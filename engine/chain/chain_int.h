@@ -103,7 +103,8 @@ struct sop_chain {
     uint64_t forks; /* sop_forks() then */
     char host[SOP_HOST_BYTES_MAX + 1];
     bool in_table;
-    uint8_t identity[16]; /* of the volume */
+    uint8_t identity[16];            /* of the volume */
+    struct sop_chain_survey *survey; /* opened for repair; otherwise NULL */
 
     struct sop_mutex mutex; /* guards view and lac of an opened chain, and the beat */
     struct sop_chain_view view;
@@ -178,7 +179,11 @@ int sop_chain__flag_read(struct sop_chain *c, const char *path,
 /* Durably dead after 0. */
 int sop_chain__flag_kill(struct sop_chain *c, const char *path, uint32_t block,
                          struct sop_err *err) SOP_MUST_USE;
-/* 0: chain directory `dir` is live. SEALED: gone or killed. DATA_LOSS: neither. IO. */
+/* Name and path of a directory's gate. DATA_LOSS: `dir` is no name of a directory. */
+int sop_chain__gate_name(struct sop_chain *c, const char *dir, struct sop_flag_name *name,
+                         char path[SOP_CHAIN_PATH_BYTES], struct sop_err *err) SOP_MUST_USE;
+/* 0: chain directory `dir` is live. SEALED: gone or killed. DATA_LOSS: neither. IO. Opened for
+ * repair: 0 also if it is damaged, which is noted; DATA_LOSS: killed. */
 int sop_chain__gate(struct sop_chain *c, const char *dir, struct sop_err *err) SOP_MUST_USE;
 /* Fills `to` with "d<number>-<new nonce>" and makes chain/<to> with a live gate, durable. */
 int sop_chain__make_dir(struct sop_chain *c, uint64_t number, char to[SOP_CHAIN_DIR_BYTES],
@@ -253,6 +258,33 @@ int sop_chain__write_beat(struct sop_chain *c, uint16_t flags,
                           struct sop_err *err) SOP_MUST_USE;
 void sop_chain__flag_of_ten(const struct sop_chain *c, const struct sop_chain_tenure *t,
                             struct sop_flag_name *name, char path[SOP_CHAIN_PATH_BYTES]);
+
+/* --- open.c: is anybody there? --- */
+
+/* Fills *alive and *pid: does a process of this host hold the lock of the member? A folder or
+ * lock file that is absent holds none. IO. */
+int sop_chain__is_alive(struct sop_chain *c, const char *member_hex, bool *alive, int64_t *pid,
+                        struct sop_err *err) SOP_MUST_USE;
+/* BUSY, with what the member's beat tells of it. pid 0: not known. */
+int sop_chain__busy(struct sop_chain *c, const uint8_t nonce[SOP_NONCE_BYTES], int64_t pid,
+                    struct sop_err *err) SOP_MUST_USE;
+/* BUSY: the beat of a member of another host moves. Takes its time. */
+int sop_chain__watch_beat(struct sop_chain *c, const struct sop_chain_member_row *m,
+                          struct sop_err *err) SOP_MUST_USE;
+
+/* --- repair.c --- */
+
+struct sop_chain_survey;
+int sop_chain__survey_new(struct sop_chain_survey **out, struct sop_err *err) SOP_MUST_USE;
+/* Lets the locks go. NULL is fine. */
+void sop_chain__survey_free(struct sop_chain_survey *s);
+/* Of a gate that is not live: 0 if it may be mended, and notes it. DATA_LOSS: it was killed.
+ * SEALED: its directory is gone. IO, NOMEM. */
+int sop_chain__survey_gate(struct sop_chain *c, const char *dir,
+                           struct sop_err *err) SOP_MUST_USE;
+/* After follow and check_end: nobody has it and nobody can open it from here on; reads the open
+ * slot to its end. BUSY, DATA_LOSS, IO. */
+int sop_chain__survey_end(struct sop_chain *c, struct sop_err *err) SOP_MUST_USE;
 
 /* --- tenure.c --- */
 

@@ -229,6 +229,17 @@ enum sop_flag_state sop_flag_state(const struct sop_flag_name *name,
     return killed ? SOP_FLAG_DEAD : SOP_FLAG_LIVE;
 }
 
+bool sop_flag_any_dead(const uint8_t block[SOP_BLOCK_BYTES])
+{
+    uint8_t dead[SOP_FLAG_UNIT_BYTES];
+    dead_unit(dead);
+    bool any = false;
+    for (size_t at = 0; at < SOP_BLOCK_BYTES; at += SOP_FLAG_UNIT_BYTES) {
+        any = any || memcmp(block + at, dead, SOP_FLAG_UNIT_BYTES) == 0;
+    }
+    return any;
+}
+
 /* --- beats --- */
 
 #define BEAT_TEXTS 376u

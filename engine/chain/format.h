@@ -136,6 +136,8 @@ void sop_flag_live_pattern(const struct sop_flag_name *name, uint8_t block[SOP_B
 void sop_flag_dead_pattern(uint8_t block[SOP_BLOCK_BYTES]);
 enum sop_flag_state sop_flag_state(const struct sop_flag_name *name,
                                    const uint8_t block[SOP_BLOCK_BYTES]);
+/* Is a unit of a kill in the block, whatever the others are? */
+bool sop_flag_any_dead(const uint8_t block[SOP_BLOCK_BYTES]);
 
 /* --- beat --- */
 

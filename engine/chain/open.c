@@ -103,7 +103,7 @@ static int chain_new(struct sop_chain **out, const struct sop_chain_options *o,
     c->arg = o->arg;
     c->failpoints = o->failpoints;
     c->dir_slots = o->dir_slots != 0 ? o->dir_slots : SOP_CHAIN_DIR_SLOTS;
-    c->observer = o->observer;
+    c->observer = o->observer || o->repair;
     c->ignore_os_lock = o->ignore_os_lock;
     c->journal_bytes_min = o->journal_bytes_min;
     c->journal_bytes_max = o->journal_bytes_max;
@@ -112,7 +112,8 @@ static int chain_new(struct sop_chain **out, const struct sop_chain_options *o,
     (void)snprintf(c->host, sizeof c->host, "%s", o->host != NULL ? o->host : "");
     sop_mutex_init(&c->mutex, SOP_RANK_CHAIN);
     *out = c;
-    return sop_volume_identity(o->volume, c->identity, err);
+    int rc = sop_volume_identity(o->volume, c->identity, err);
+    return rc == 0 && o->repair ? sop_chain__survey_new(&c->survey, err) : rc;
 }
 
 static void chain_free(struct sop_chain *c)
@@ -121,6 +122,7 @@ static void chain_free(struct sop_chain *c)
     sop_file_close(c->ten);
     sop_file_close(c->beat);
     sop_file_close(c->lock);
+    sop_chain__survey_free(c->survey);
     sop_chain__table_leave(c);
     sop_chain__view_fini(&c->view);
     sop_mutex_fini(&c->mutex);
@@ -129,20 +131,27 @@ static void chain_free(struct sop_chain *c)
 
 /* --- is anybody there? --- */
 
-static int busy(struct sop_chain *c, const struct sop_chain_member_row *m, int64_t pid,
-                struct sop_err *err)
+int sop_chain__busy(struct sop_chain *c, const uint8_t nonce[SOP_NONCE_BYTES], int64_t pid,
+                    struct sop_err *err)
 {
+    char member[40] = "joining";
     struct sop_beat beat = {0};
-    bool known = sop_chain__read_beat(c, m->nonce, &beat);
-    return SOP_ERR(err, BUSY, "process %lld on host \"%s\" has it open (member %" PRIu64 ")",
+    bool known = sop_chain__read_beat(c, nonce, &beat);
+    for (size_t i = 0; i < c->view.member_count; i++) {
+        const struct sop_chain_member_row *m = &c->view.members[i];
+        if (memcmp(m->nonce, nonce, SOP_NONCE_BYTES) == 0) {
+            (void)snprintf(member, sizeof member, "member %" PRIu64, m->id);
+        }
+    }
+    return SOP_ERR(err, BUSY, "process %lld on host \"%s\" has it open (%s)",
                    (long long)(pid != 0 ? pid : (int64_t)beat.pid), known ? beat.host : "?",
-                   m->id);
+                   member);
 }
 
 /* Members of other hosts show that they live by their beats alone. A beat that cannot be read
  * says nothing: what is compared are two that could. */
-static int watch_beat(struct sop_chain *c, const struct sop_chain_member_row *m,
-                      struct sop_err *err)
+int sop_chain__watch_beat(struct sop_chain *c, const struct sop_chain_member_row *m,
+                          struct sop_err *err)
 {
     struct sop_beat first = {0};
     bool known = sop_chain__read_beat(c, m->nonce, &first);
@@ -156,7 +165,7 @@ static int watch_beat(struct sop_chain *c, const struct sop_chain_member_row *m,
             continue;
         }
         if (known && now.sequence != first.sequence) {
-            return busy(c, m, 0, err);
+            return sop_chain__busy(c, m->nonce, 0, err);
         }
         first = now;
         known = true;
@@ -164,13 +173,11 @@ static int watch_beat(struct sop_chain *c, const struct sop_chain_member_row *m,
     return 0;
 }
 
-static int is_alive(struct sop_chain *c, const struct sop_chain_member_row *m, bool *alive,
-                    int64_t *pid, struct sop_err *err)
+int sop_chain__is_alive(struct sop_chain *c, const char *member_hex, bool *alive, int64_t *pid,
+                        struct sop_err *err)
 {
-    char hex[SOP_NONCE_HEX_BYTES];
     char path[SOP_CHAIN_PATH_BYTES];
-    sop_chain__hex(m->nonce, hex);
-    sop_chain__path(path, "members/%s/lock", hex);
+    sop_chain__path(path, "members/%s/lock", member_hex);
     struct sop_lock_holder holder = {0};
     int rc = sop_volume_lock_holder(c->volume, path, &holder, err);
     rc = rc == SOP_ERR_NOT_FOUND ? 0 : rc;
@@ -185,11 +192,13 @@ static int check_members_dead(struct sop_chain *c, struct sop_err *err)
         const struct sop_chain_member_row *m = &c->view.members[i];
         bool alive;
         int64_t pid;
-        int rc = is_alive(c, m, &alive, &pid, err);
+        char hex[SOP_NONCE_HEX_BYTES];
+        sop_chain__hex(m->nonce, hex);
+        int rc = sop_chain__is_alive(c, hex, &alive, &pid, err);
         if (rc == 0 && alive) {
-            rc = busy(c, m, pid, err);
+            rc = sop_chain__busy(c, m->nonce, pid, err);
         } else if (rc == 0 && !c->volume->one_host) {
-            rc = watch_beat(c, m, err);
+            rc = sop_chain__watch_beat(c, m, err);
         }
         if (rc != 0) {
             return rc;
@@ -373,7 +382,9 @@ static int owner_lives(struct sop_chain *c, bool *lives, struct sop_err *err)
         return 0;
     }
     int64_t pid;
-    return is_alive(c, m, lives, &pid, err);
+    char hex[SOP_NONCE_HEX_BYTES];
+    sop_chain__hex(m->nonce, hex);
+    return sop_chain__is_alive(c, hex, lives, &pid, err);
 }
 
 static int open_observer(struct sop_chain *c, struct sop_err *err)
@@ -400,7 +411,7 @@ int sop_chain_open(struct sop_chain **out, const struct sop_chain_options *optio
     if (c == NULL) {
         return rc;
     }
-    if (rc == 0 && !c->observer && !c->ignore_os_lock) {
+    if (rc == 0 && (!c->observer || c->survey != NULL) && !c->ignore_os_lock) {
         rc = sop_chain__table_enter(c, err);
     }
     if (rc == 0) {
@@ -414,7 +425,9 @@ int sop_chain_open(struct sop_chain **out, const struct sop_chain_options *optio
         rc = sop_chain__check_end(c, err);
     }
     if (rc == 0) {
-        rc = c->observer ? open_observer(c, err) : open_exclusive(c, err);
+        rc = c->survey != NULL ? sop_chain__survey_end(c, err)
+             : c->observer     ? open_observer(c, err)
+                               : open_exclusive(c, err);
     }
     if (rc != 0) {
         chain_free(c);

@@ -364,8 +364,8 @@ bool sop_chain__parse_dir(const char *dir, uint64_t *number, uint8_t nonce[SOP_N
     return *at == '-' && sop_chain__parse_nonce(at + 1, nonce);
 }
 
-static int gate_name(struct sop_chain *c, const char *dir, struct sop_flag_name *name,
-                     char path[SOP_CHAIN_PATH_BYTES], struct sop_err *err)
+int sop_chain__gate_name(struct sop_chain *c, const char *dir, struct sop_flag_name *name,
+                         char path[SOP_CHAIN_PATH_BYTES], struct sop_err *err)
 {
     *name = (struct sop_flag_name){.kind = SOP_FLAG_GATE};
     memcpy(name->database_id, c->database_id, 16);
@@ -381,7 +381,7 @@ int sop_chain__gate(struct sop_chain *c, const char *dir, struct sop_err *err)
 {
     struct sop_flag_name name;
     char path[SOP_CHAIN_PATH_BYTES];
-    int rc = gate_name(c, dir, &name, path, err);
+    int rc = sop_chain__gate_name(c, dir, &name, path, err);
     if (rc == 0) {
         rc = SOP_FAILPOINT_ERR(c->failpoints, "chain.gate_read", err);
     }
@@ -389,11 +389,11 @@ int sop_chain__gate(struct sop_chain *c, const char *dir, struct sop_err *err)
     if (rc == 0) {
         rc = sop_chain__flag_read(c, path, &name, &state, err);
     }
-    if (rc != 0) {
+    if (rc != 0 || state == SOP_FLAG_LIVE) {
         return rc;
     }
-    if (state == SOP_FLAG_LIVE) {
-        return 0;
+    if (c->survey != NULL) {
+        return sop_chain__survey_gate(c, dir, err);
     }
     if (state == SOP_FLAG_DAMAGED) {
         struct sop_stat found;
@@ -401,9 +401,14 @@ int sop_chain__gate(struct sop_chain *c, const char *dir, struct sop_err *err)
         if (rc != 0) {
             return rc;
         }
-        if (found.kind != SOP_FILE_ABSENT) {
-            return SOP_ERR(err, DATA_LOSS, "%s at byte 0: neither live nor killed", path);
+        if (found.kind == SOP_FILE_ABSENT) {
+            return SOP_ERR(err, SEALED,
+                           "%s is missing: truncated, a newer manifest helps; if there is "
+                           "none, sopctl repair may",
+                           path);
         }
+        return SOP_ERR(err, DATA_LOSS,
+                       "%s at byte 0: neither live nor killed; sopctl repair mends it", path);
     }
     return SOP_ERR(err, SEALED, "chain directory %s was truncated; a newer manifest helps",
                    dir);

@@ -606,18 +606,18 @@ int sop_db_restore(const char *backup, const char *folder, sop_progress_fn progr
     sop_db_options_init(&options);
     options.read_only = true;
     rc = sop_db_open(&db, backup, &options, err);
-    if (rc == SOP_ERR_UNSUPPORTED) {
-        return sop_err_wrap(err, rc,
-                            "restore %s: open it read-only with its comparers, then "
-                            "sop_db_verify() and sop_db_backup()",
-                            backup);
-    }
     if (rc == 0) {
         rc = sop_db_verify(db, true, NULL, progress, arg, &result, err);
         if (rc == 0) {
             rc = sop_db_backup(db, folder, progress, arg, err);
         }
         (void)sop_db_close(&db, NULL);
+    }
+    if (rc == SOP_ERR_UNSUPPORTED) {
+        return sop_err_wrap(err, rc,
+                            "restore %s: open it read-only with its comparers, then "
+                            "sop_db_verify() and sop_db_backup()",
+                            backup);
     }
     return rc == 0
                ? 0

@@ -72,6 +72,16 @@ int sop_catalog_decode(struct sop_slice from, struct sop_catalog_record *r, stru
     return sop_key_schema_decode(schema, &r->key, err);
 }
 
+/* Of a store whose comparer was not given nothing is ever compared: better no process than a
+ * wrong order. */
+static int no_order(void *arg, struct sop_slice a, struct sop_slice b)
+{
+    (void)arg;
+    (void)a;
+    (void)b;
+    SOP_UNREACHABLE("keys of a store without its comparer are compared");
+}
+
 int sop_catalog_describe(void *arg, struct sop_slice info, struct sop_tree *tree,
                          struct sop_err *err)
 {
@@ -100,8 +110,13 @@ int sop_catalog_describe(void *arg, struct sop_slice info, struct sop_tree *tree
             return 0;
         }
     }
+    if (db->options.read_only) {
+        tree->needs_comparer = true;
+        tree->order.compare = no_order;
+        return 0;
+    }
     return SOP_ERR(err, UNSUPPORTED,
                    "a store is ordered by the comparer \"%.*s\"; register it in "
-                   "sop_db_options.comparers",
+                   "sop_db_options.comparers, or open the database read-only",
                    (int)r.comparer.len, (const char *)r.comparer.data);
 }

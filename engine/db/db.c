@@ -86,8 +86,8 @@ static void identity_encode(const struct sop_identity *id, uint8_t to[SOP_IDENTI
     sop_put_u32(to + 12, sop_crc32c(to + 16, SOP_IDENTITY_BYTES - 16, 0));
 }
 
-static int identity_read(struct sop_volume *v, const char *name, struct sop_identity *id,
-                         struct sop_err *err)
+int sop_db__identity_read(struct sop_volume *v, const char *name, struct sop_identity *id,
+                          struct sop_err *err)
 {
     struct sop_buf file = {0};
     int rc = sop_volume_read_file(v, name, SOP_IDENTITY_BYTES, &file, err);
@@ -421,7 +421,7 @@ int sop_db__open_as(struct sop_db **out, const struct sop_db_place *place,
     struct sop_err why = {0};
     rc = copy_comparers(db, options, err);
     if (rc == 0) {
-        rc = identity_read(volume, name, &db->identity, &why);
+        rc = sop_db__identity_read(volume, name, &db->identity, &why);
         if (rc == SOP_ERR_NOT_A_DATABASE && why.sys == 0 && options->create) {
             struct sop_stat st;
             rc = sop_volume_stat(volume, name, &st, &why);
@@ -430,7 +430,7 @@ int sop_db__open_as(struct sop_db **out, const struct sop_db_place *place,
                      ? SOP_ERR(&why, NOT_A_DATABASE, "sop.db is not of a SOP database")
                      : create(volume, place->env, options, name, &db->identity, &why);
             if (rc == SOP_ERR_EXISTS) { /* somebody else was faster */
-                rc = identity_read(volume, name, &db->identity, &why);
+                rc = sop_db__identity_read(volume, name, &db->identity, &why);
             }
         }
         if (rc == 0 && !options->read_only) {
@@ -483,9 +483,8 @@ int sop_db__no_parent(const char *folder, struct sop_err *err)
                    "the folder that %s would lie in is absent; make that folder first", folder);
 }
 
-/* Opens the folder, or makes it, but nothing above it. */
-static int open_folder(const char *folder, bool create, struct sop_volume **volume,
-                       struct sop_err *err)
+int sop_db__open_folder(const char *folder, bool create, struct sop_volume **volume,
+                        struct sop_err *err)
 {
     struct sop_err why = {0};
     int rc = sop_volume_posix_open(folder, volume, &why);
@@ -513,7 +512,7 @@ int sop_db_open(struct sop_db **out, const char *folder, const struct sop_db_opt
         return SOP_ERR(err, INVALID, "the folder's path is empty");
     }
     struct sop_volume *volume = NULL;
-    int rc = open_folder(folder, options != NULL && options->create, &volume, err);
+    int rc = sop_db__open_folder(folder, options != NULL && options->create, &volume, err);
     if (rc != 0) {
         return rc;
     }
@@ -571,11 +570,11 @@ int sop_db_destroy(const char *folder, struct sop_err *err)
     if (folder == NULL || folder[0] == 0) {
         return SOP_ERR(err, INVALID, "the folder's path is empty");
     }
-    int rc = open_folder(folder, false, &v, err);
+    int rc = sop_db__open_folder(folder, false, &v, err);
     if (rc != 0) {
         return rc;
     }
-    rc = identity_read(v, SOP_DB_NAME, &id, err);
+    rc = sop_db__identity_read(v, SOP_DB_NAME, &id, err);
     if (rc == 0) { /* opening proves that nobody has it */
         rc = sop_db_open(&db, folder, NULL, err);
         rc = rc == SOP_ERR_BUSY ? rc : 0;
@@ -716,6 +715,7 @@ static int fill_stats(struct sop_db *db, struct sop_db_stats *s, struct sop_err 
     s->registry_hash_mod = db->identity.registry_hash_mod;
     stats_of_state(e, s);
     stats_of_chain(e, s);
+    s->max_bytes = db->options.max_bytes;
     s->commits = atomic_load(&e->commits);
     s->conflicts = atomic_load(&e->conflicts);
     s->rollbacks = atomic_load(&e->rollbacks);

@@ -40,6 +40,8 @@ struct sop_generation {
     struct sop_cards cards; /* of the engine's stores */
 };
 
+#define SOP_DB_HOST_BYTES 128
+
 struct sop_db {
     uint32_t magic;
     uint64_t forks; /* sop_forks() at opening */
@@ -49,7 +51,7 @@ struct sop_db {
     struct sop_db_options options; /* comparers: own copy below */
     struct sop_comparer *comparers;
     size_t comparers_count;
-    char host[128];
+    char host[SOP_DB_HOST_BYTES];
     struct sop_identity identity;
     uint32_t chain_dir_slots;
     struct sop_mutex mutex; /* generation, users */
@@ -82,6 +84,26 @@ int sop_db_open_on(struct sop_db **out, struct sop_volume *volume, struct sop_en
                    struct sop_err *err) SOP_MUST_USE;
 /* Closes as if the process had died: nothing more is written. For crash tests. */
 void sop_db_abandon(struct sop_db **db);
+
+/* What sop.db (or what has its `name`) says. NOT_A_DATABASE, DATA_LOSS, VERSION, IO. */
+int sop_db__identity_read(struct sop_volume *v, const char *name, struct sop_identity *id,
+                          struct sop_err *err) SOP_MUST_USE;
+/* Opens the folder, or makes it, but nothing above it. *volume is due sop_volume_destroy().
+ * NOT_A_DATABASE: it is absent, or a file. */
+int sop_db__open_folder(const char *folder, bool create, struct sop_volume **volume,
+                        struct sop_err *err) SOP_MUST_USE;
+
+/* sop_db_repair() on a volume that the caller owns. */
+struct sop_db_repair_call {
+    struct sop_volume *volume;
+    struct sop_env *env;
+    const char *host;
+    bool dry_run;
+    sop_report_fn report;
+    void *arg;
+};
+int sop_db__repair(const struct sop_db_repair_call *call, struct sop_repair_result *result,
+                   struct sop_err *err) SOP_MUST_USE;
 
 /* sop_db_backup() into an empty volume that the caller owns and keeps. For crash tests. */
 int sop_db__backup_on(struct sop_db *db, struct sop_volume *volume,

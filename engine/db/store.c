@@ -478,8 +478,9 @@ static int card_of(struct sop_txn *t, const char *name, struct sop_card **out,
     return *out != NULL ? 0 : card_from_catalog(t, name, !own, out, err);
 }
 
-int sop_store_open(struct sop_store **out, struct sop_txn *txn, const char *name,
-                   struct sop_err *err)
+/* The handle of a store, also of one whose comparer was not given: its facts can be told. */
+static int open_any(struct sop_store **out, struct sop_txn *txn, const char *name,
+                    struct sop_err *err)
 {
     *out = NULL;
     int rc = check_txn(txn, err);
@@ -500,6 +501,20 @@ int sop_store_open(struct sop_store **out, struct sop_txn *txn, const char *name
         }
     }
     return rc != 0 ? sop_err_wrap(err, rc, "open store %s", name != NULL ? name : "?") : 0;
+}
+
+int sop_store_open(struct sop_store **out, struct sop_txn *txn, const char *name,
+                   struct sop_err *err)
+{
+    int rc = open_any(out, txn, name, err);
+    if (rc == 0 && (*out)->tree->needs_comparer) {
+        rc = SOP_ERR(err, UNSUPPORTED,
+                     "store %s is ordered by the comparer \"%s\", which is not registered in "
+                     "sop_db_options.comparers; other stores can be used",
+                     name, (*out)->card->comparer);
+        *out = NULL;
+    }
+    return rc;
 }
 
 static void fill_info(const struct sop_store *s, struct sop_store_info *info)
@@ -597,7 +612,7 @@ static int list_one(struct sop_cursor *c, struct sop_buf *name, struct sop_store
         rc = sop_buf_append(name, "", 1, err);
     }
     if (rc == 0) {
-        rc = sop_store_open(&found, txn, (const char *)name->data, err);
+        rc = open_any(&found, txn, (const char *)name->data, err);
     }
     if (rc == 0) {
         fill_info(found, info);

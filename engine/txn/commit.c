@@ -227,11 +227,11 @@ static int quota(struct sop_engine *e, const struct sop_txn *t, struct sop_err *
         return 0;
     }
     atomic_fetch_add(&e->over_quota, 1);
-    return SOP_ERR(err, QUOTA,
-                   "%" PRIu64 " bytes of files and %" PRIu64
-                   " more would exceed the limit of %" PRIu64
-                   "; delete and compact, or raise max_bytes",
-                   now, more, most);
+    return SOP_ERR(
+        err, QUOTA,
+        "%" PRIu64 " bytes of files and %" PRIu64 " more would exceed the limit of %" PRIu64
+        "; delete and compact, or open with a greater max_bytes (sopctl: --max-bytes)",
+        now, more, most);
 }
 
 static int admit(struct batch *b, struct sop_txn *t, struct sop_err *err)

@@ -26,7 +26,8 @@ struct sop_engine_options {
     uint32_t chain_dir_slots; /* 0 = default; tests use few */
     const char *host;
     /* Fills order, slot length and so on of a tree from its catalog record, at open, in replay
-     * and when a store is created. UNSUPPORTED: a comparer is missing. A record begins with u64
+     * and when a store is created. UNSUPPORTED: a comparer is missing; for an observer it may
+     * set needs_comparer instead. A record begins with u64
      * store id, u64 root page id; the rest is the layer above's. */
     int (*describe)(void *arg, struct sop_slice info, struct sop_tree *tree,
                     struct sop_err *err);

@@ -23,10 +23,10 @@ struct sop_tree {
     struct sop_order order;
     uint32_t slot_length;
     bool unique;
-    bool needs_comparer;           /* registered under a name that was not given */
-    uint8_t values;                /* enum sop_value_class */
-    _Atomic bool freeing;          /* removed; its pages are being freed in the background */
-    struct sop_mutex mutex;        /* counts, free pages */
+    bool needs_comparer;    /* it was not given (observer only): no page is read or replayed */
+    uint8_t values;         /* enum sop_value_class */
+    _Atomic bool freeing;   /* removed; its pages are being freed in the background */
+    struct sop_mutex mutex; /* counts, free pages */
     struct sop_tree_count *counts; /* ascending; the last is the newest */
     size_t counts_count, counts_cap;
     uint64_t *free_pages; /* ids of this store that may be used again */

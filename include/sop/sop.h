@@ -72,8 +72,9 @@ struct sop_db_options {
     uint32_t sync_interval_ms; /* for SOP_DURABLE_INTERVAL, at least 1; default 100 */
     uint64_t cache_bytes;      /* budget for pages, extents and dirty data; default 256 MiB,
                                   least 8 MiB */
-    uint64_t max_bytes; /* most bytes of files; 0 = as at creation, there no limit. Commits that
-                           would exceed it give QUOTA; deletes still work */
+    uint64_t max_bytes; /* most bytes of files. With create: of the new database for good (0 =
+                           no limit); otherwise of this opening, 0 = as at creation. Commits
+                           that would exceed it give QUOTA; deletes still work */
     uint64_t checkpoint_bytes;  /* journal bytes that trigger a checkpoint; 0 = 64 MiB, growing
                                    to 256 MiB under sustained load */
     uint32_t registry_hash_mod; /* 250..750000; kept and shown, otherwise ignored */
@@ -88,8 +89,8 @@ SOP_API void sop_db_options_init(struct sop_db_options *options);
  * a file, or would lie in a folder that is absent. READ_ONLY: no right to open it so (err->sys
  * is EACCES or EPERM). BUSY: another process or handle has it (the text names it). VERSION:
  * written by a newer format. REFUSED_VOLUME, DATA_LOSS. UNSUPPORTED: a store needs a comparer
- * that is not given. folder and options are borrowed for the call. End with sop_db_close().
- * Any thread. */
+ * that is not given; a read_only database opens without, and only that store does not. folder
+ * and options are borrowed for the call. End with sop_db_close(). Any thread. */
 SOP_API int sop_db_open(struct sop_db **out, const char *folder,
                         const struct sop_db_options *options, struct sop_err *err) SOP_MUST_USE;
 /* Makes everything acknowledged durable and closes. NULL inside is fine. All transactions,
@@ -153,6 +154,7 @@ struct sop_db_stats {
     /* Checkpoints that opening wanted and could not use; sop_db_verify() names them. The next
      * checkpoint takes their place: then 0. */
     uint64_t checkpoints_damaged;
+    uint64_t max_bytes; /* most bytes of files, as this opening has it; 0 = no limit */
 };
 /* What is going on: a consistent enough picture, not a snapshot. Fills the stats->size bytes
  * that the caller's sop.h knows; later releases add fields at the end only, so that older
@@ -165,7 +167,7 @@ SOP_API int sop_db_stats(struct sop_db *db, struct sop_db_stats *stats,
  * cancels (the call gives CANCELLED). */
 typedef int (*sop_progress_fn)(void *arg, const char *what, uint64_t done, uint64_t total);
 
-/* One finding of verify or doctor. severity 0 = fine, 1 = warning, 2 = error. */
+/* One finding of verify, repair or doctor. severity 0 = fine, 1 = warning, 2 = error. */
 typedef void (*sop_report_fn)(void *arg, int severity, const char *text);
 
 struct sop_verify_result {
@@ -180,15 +182,39 @@ struct sop_verify_result {
  * the history since the older checkpoint, and every small file; damage that nothing depends on,
  * and that a power loss may leave as well, is a warning. *result (may be NULL) is filled. Any
  * thread; the maintenance of the database waits meanwhile, so report and progress must not call
- * it. DATA_LOSS if result->errors != 0; each finding goes to report (may be NULL). BUSY: of a
- * read_only database its owner has swept what was to be read; refresh it and try again. */
+ * it. UNSUPPORTED: the comparer of a store was not given; nothing was looked at. DATA_LOSS if
+ * result->errors != 0; each finding goes to report (may be NULL). BUSY: of a read_only database
+ * its owner has swept what was to be read; refresh it and try again. */
 SOP_API int sop_db_verify(struct sop_db *db, bool deep, sop_report_fn report,
                           sop_progress_fn progress, void *arg, struct sop_verify_result *result,
                           struct sop_err *err) SOP_MUST_USE;
+struct sop_repair_options {
+    size_t size;  /* sizeof(struct sop_repair_options) */
+    bool dry_run; /* look and report only: nothing is written */
+};
+struct sop_repair_result {
+    uint64_t damaged;  /* marks that were found damaged */
+    uint64_t repaired; /* of them, mended for good */
+};
+/* Fills *options with the defaults above (no dry run) and its size. Any thread; never fails. */
+SOP_API void sop_repair_options_init(struct sop_repair_options *options);
+/* Mends what makes every opening of a closed database fail although no data is damaged: the
+ * mark (GATE) of a chain directory that is damaged or missing. It is written anew only if all
+ * history that an opening needs is there, nothing says that the directory was given up, and
+ * nobody has the database open or can open it meanwhile. options (NULL = defaults) and folder
+ * are borrowed for the call. What is found and done goes to report (may be NULL); *result (may
+ * be NULL) is filled. 0 also if nothing had to be mended. BUSY: somebody has it open.
+ * DATA_LOSS: damage that this cannot mend, with file and offset, nothing was written; or, of a
+ * dry run, damage that it can. NOT_A_DATABASE, VERSION, READ_ONLY as sop_db_open(). IO,
+ * NOSPACE: some may be mended; call it again. Any thread; of a volume of several hosts it takes
+ * half a minute to see that the others are dead. */
+SOP_API int sop_db_repair(const char *folder, const struct sop_repair_options *options,
+                          sop_report_fn report, void *arg, struct sop_repair_result *result,
+                          struct sop_err *err) SOP_MUST_USE;
 /* Copies the state at one LSN into `folder` (absent or empty) as a complete, compact database,
  * while transactions go on. On failure the folder is removed again. NOT_A_DATABASE: folder is a
- * file, or would lie in a folder that is absent. CANCELLED by progress (may be NULL). Any
- * thread. */
+ * file, or would lie in a folder that is absent. UNSUPPORTED: the comparer of a store was not
+ * given. CANCELLED by progress (may be NULL). Any thread. */
 SOP_API int sop_db_backup(struct sop_db *db, const char *folder, sop_progress_fn progress,
                           void *arg, struct sop_err *err) SOP_MUST_USE;
 /* Makes a database in `folder` (absent or empty) from a backup, after verifying the backup. On

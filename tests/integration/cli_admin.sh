@@ -99,4 +99,29 @@ head -c 2000000 /dev/urandom >"$work/random"
 expect 0 "$ctl" store create limited
 expect 3 "$ctl" put limited big --file "$work/random" --max-bytes 1M
 expect 1 "$ctl" get limited big
+expect 0 "$ctl" stats -o json
+same "the database itself has no limit" "$("$json" max_bytes <"$work/out")" "0"
+
+# one that is given to init stays with the database, and with its backup
+export SOP_DB=$work/small
+expect 2 "$ctl" init --max-bytes much
+expect 0 "$ctl" init --max-bytes 16M
+head -c 20000000 /dev/urandom >"$work/random"
+expect 0 "$ctl" stats -o json
+same "stats shows the limit" "$("$json" max_bytes <"$work/out")" "16777216"
+expect 0 "$ctl" stats
+contains "in units" "$(grep max_bytes "$work/out")" "16.0 MiB"
+expect 0 "$ctl" store create limited
+expect 3 "$ctl" put limited big --file "$work/random"
+contains "what to do" "$err" "--max-bytes"
+expect 1 "$ctl" get limited big
+expect 0 "$ctl" backup "$work/small-copy"
+expect 0 "$ctl" stats "$work/small-copy" -o json
+same "a backup has it too" "$("$json" max_bytes <"$work/out")" "16777216"
+expect 0 "$ctl" put limited big --file "$work/random" --max-bytes 256M
+expect 0 "$ctl" stats -o json
+same "that was for one command" "$("$json" max_bytes <"$work/out")" "16777216"
+expect 3 "$ctl" put limited more --file "$work/random"
+expect 0 "$ctl" del limited big
+expect 0 "$ctl" verify --deep
 finish

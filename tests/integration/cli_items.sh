@@ -70,8 +70,41 @@ same "key as base64" "$("$json" key base64 <"$work/out")" "AP8="
 expect 0 "$ctl" get users 00ff --encoding hex -o raw
 same "raw bytes" "$(od -An -tx1 "$work/out" | tr -d ' ')" "80fe"
 expect 0 "$ctl" get users 00ff --encoding hex
-same "table escapes" "$out" '\x80\xfe'
+same "a table in hex" "$out" '80fe'
+expect 0 "$ctl" get users 00ff --encoding hex --all
+same "all of a key in hex" "$out" '80fe'
 expect 0 "$ctl" get users AP8= --encoding base64
+same "a table in base64" "$out" 'gP4='
+expect 0 "$ctl" scan users
+contains "table escapes" "$(tr -s ' ' <"$work/out")" '\x00\xff \x80\xfe'
+expect 0 "$ctl" put users 00fe 31 --encoding hex --ride 7200 -q
+for code in hex base64; do
+    expect 0 "$ctl" scan users --encoding "$code"
+    cp "$work/out" "$work/$code"
+    awk 'NR > 1 {print $1}' "$work/$code" >"$work/keys"
+    same "keys in $code" "$(wc -l <"$work/keys")" "$("$ctl" count users)"
+    while IFS= read -r key; do # what a table shows is what get takes, and put
+        expect 0 "$ctl" get users "$key" --encoding "$code"
+        expect 0 "$ctl" put users "$key" "$out" --encoding "$code" --update -q
+    done <"$work/keys"
+    expect 0 "$ctl" scan users --encoding "$code"
+    same "put of what was shown, $code" "$(cat "$work/out")" "$(cat "$work/$code")"
+done
+contains "key, ride and value" "$(tr -s ' ' <"$work/hex")" "00fe 7200 31"
+contains "key, ride and value" "$(tr -s ' ' <"$work/base64")" "AP4= cgA= MQ=="
+expect 2 "$ctl" scan users --keys-only --encoding hex --prefix 00f
+expect 0 "$ctl" scan users --keys-only --encoding hex --prefix 00 --limit 1
+same "keys and rides only" "$(tail -n 1 "$work/out" | tr -s ' ')" "00fe 7200"
+expect 0 "$ctl" scan users --encoding hex --prefix 00ff -o ndjson
+same "JSON has its own form" "$out" '{"key":{"base64":"AP8="},"value":{"base64":"gP4="}}'
+expect 0 "$ctl" dump users --encoding hex --prefix 00ff --format ndjson
+same "a dump is for load" "$out" '{"key":{"base64":"AP8="},"value":{"base64":"gP4="}}'
+expect 0 "$ctl" store create typed --key int64,string
+expect 0 "$ctl" put typed 5,a 00ff --encoding hex
+expect 0 "$ctl" scan typed --encoding hex
+contains "typed keys stay text" "$(tr -s ' ' <"$work/out")" '{5, "a"} 00ff'
+expect 0 "$ctl" store drop typed
+expect 0 "$ctl" del users 00fe --encoding hex
 expect 2 "$ctl" get users 0 --encoding hex
 expect 2 "$ctl" get users 'A*8=' --encoding base64
 expect 0 "$ctl" del users 00ff --encoding hex

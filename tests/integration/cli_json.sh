@@ -114,4 +114,44 @@ refused '{key:1}' "character 2"
 refused '[1]' "not a JSON object"
 refused '"text"' "not a JSON object"
 refused "{\"key\":\"a\",\"value\":$(head -c 3000 /dev/zero | tr '\0' '[')" "deep"
+
+# nothing is dropped without a word, and nothing of a line with an error is stored
+refused '{"key":"a","value":1,"extra":2}' 'the member "extra" would not be stored'
+refused '{"key":"a","value":1,"extra":2}' "character 22"
+refused '{"key":"a","value":1,"extra":2}' "--key-columns"
+refused '{"key":"a","Value":1}' "no member 'value'"
+refused '{"key":"a","value":1,"Ride":"x"}' "leave it out"
+printf '{"id":"a","value":1}\n{"id":"b","value":2,"unit":"m"}\n' >"$work/two.ndjson"
+expect 2 "$ctl" load two "$work/two.ndjson" --create --key-columns id
+contains "with columns of its own" "$err" 'line 2, character 21: the member "unit"'
+contains "what is loaded" "$err" "nothing was loaded"
+expect 2 "$ctl" load two "$work/two.ndjson" --create --key-columns id --batch 1
+contains "how to go on" "$err" "--skip 1"
+expect 0 "$ctl" count two
+same "the line before is there" "$out" "1"
+expect 0 "$ctl" load two "$work/two.ndjson" --key-columns id --value-column value --skip 1
+expect 0 "$ctl" get two b
+same "a value that was chosen" "$out" "2"
+printf '{"key":"a","ride":"r","v":1,"w":2}\n' >"$work/chosen.ndjson"
+expect 0 "$ctl" load chosen "$work/chosen.ndjson" --create --value-column w
+expect 0 "$ctl" get chosen a -o json
+same "the others are left out" "$out" '{"key":"a","ride":"r","value":"2"}'
+
+# keys are single values
+refused '{"key":[1],"value":1}' "character 8: the keys of this store are raw bytes"
+refused '{"key":["a","b"],"value":1}' "write a string"
+refused '{"key":[],"value":1}' "raw bytes"
+refused '{"key":{"a":1},"value":1}' "not a list or an object"
+refused '{"key":{"base64":"AA==","more":1},"value":1}' "not a list or an object"
+refused '{"key":{"base64":"*"},"value":1}' "not a list or an object"
+refused '{"key":null,"value":1}' "null"
+printf '{"key":[[1],2],"value":1}\n' >"$work/nested.ndjson"
+expect 2 "$ctl" load nested "$work/nested.ndjson" --create --key string,int64
+contains "a field that is a list" "$err" "line 1, character 9: a field of the key"
+printf '{"key":[5],"value":1}\n' >"$work/one.ndjson"
+expect 0 "$ctl" load one "$work/one.ndjson" --create --key int64
+expect 0 "$ctl" get one 5
+printf '{"id":[5],"value":1}\n' >"$work/listed.ndjson"
+expect 2 "$ctl" load listed "$work/listed.ndjson" --create --key-columns id
+contains "a column that is a list" "$err" "raw bytes"
 finish

@@ -1,6 +1,6 @@
 /* The limit max_bytes: values in packs count, deletes and compaction run all the same and give
  * room for new items. */
-#include "tests/lib/db_kit.h"
+#include "tests/lib/api_kit.h"
 
 #include <stdio.h>
 
@@ -30,6 +30,16 @@ START_TEST(compaction_brings_a_full_database_below_its_limit)
     o.manual = true; /* nobody measures but who is called */
     o.max_bytes = MOST_BYTES;
     OK(sop_db_open(&kit.db, kit.dir.path, &o, &kit.err), kit.err);
+    ck_assert_uint_eq(stats_of(&kit).max_bytes, MOST_BYTES);
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+    o.create = false;
+    o.max_bytes = 10 * MOST_BYTES; /* of that opening alone */
+    OK(sop_db_open(&kit.db, kit.dir.path, &o, &kit.err), kit.err);
+    ck_assert_uint_eq(stats_of(&kit).max_bytes, 10 * MOST_BYTES);
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+    o.max_bytes = 0;
+    OK(sop_db_open(&kit.db, kit.dir.path, &o, &kit.err), kit.err);
+    ck_assert_uint_eq(stats_of(&kit).max_bytes, MOST_BYTES);
     sop_store_options_init(&medium);
     medium.values = SOP_VALUES_MEDIUM;
     db_kit_store(&kit, "s", &medium);

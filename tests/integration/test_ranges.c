@@ -676,6 +676,94 @@ START_TEST(many_keys_in_the_order_of_a_comparer)
 }
 END_TEST
 
+static int note_comparer(void *arg, const struct sop_store_info *info, struct sop_err *err)
+{
+    unsigned *stores = arg;
+    (void)err;
+    if (strcmp(info->name, "s") == 0) {
+        ck_assert_str_eq(info->options.comparer, "fold");
+        ck_assert_uint_gt(info->items, 0);
+    }
+    *stores += 1;
+    return 0;
+}
+
+/* What a reader without the comparer can do at the head. */
+static void read_without_comparer(unsigned stores, uint64_t plain)
+{
+    struct sop_db_options o;
+    struct sop_store *s = NULL;
+    struct db_kit reader = {.db = NULL};
+    char folder[sizeof kit.dir.path + 16];
+    unsigned seen = 0;
+    sop_db_options_init(&o);
+    o.read_only = true;
+    OK(sop_db_open(&reader.db, kit.dir.path, &o, &kit.err), kit.err);
+    struct sop_txn *t = db_kit_begin(&reader, SOP_READ);
+    OK(sop_store_list(t, "", note_comparer, &seen, &kit.err), kit.err);
+    ck_assert_uint_eq(seen, stores);
+    if (stores == 2) {
+        FAILS(UNSUPPORTED, sop_store_open(&s, t, "s", &kit.err), kit.err);
+        ck_assert_ptr_nonnull(strstr(kit.err.text, "\"fold\""));
+        FAILS(UNSUPPORTED, sop_db_verify(reader.db, true, NULL, NULL, NULL, NULL, &kit.err),
+              kit.err);
+        ck_assert_ptr_nonnull(strstr(kit.err.text, "store s "));
+        (void)snprintf(folder, sizeof folder, "%s-copy", kit.dir.path);
+        FAILS(UNSUPPORTED, sop_db_backup(reader.db, folder, NULL, NULL, &kit.err), kit.err);
+    }
+    OK(sop_store_open(&s, t, "plain", &kit.err), kit.err);
+    db_kit_commit(&reader, t);
+    ck_assert_uint_eq(db_kit_count(&reader, "plain"), plain);
+    OK(sop_db_refresh(reader.db, &kit.err), kit.err);
+    OK(sop_db_close(&reader.db, &kit.err), kit.err);
+}
+
+/* Splits, merges, removals and the drop of a store are replayed past, not through. */
+START_TEST(readers_do_without_a_comparer)
+{
+    struct sop_store_options so;
+    char key[16];
+    sop_store_options_init(&so);
+    so.slot_length = 4;
+    db_kit_store(&kit, "plain", &so);
+    so.comparer = "fold";
+    db_kit_store(&kit, "s", &so);
+    for (unsigned round = 0; round < 4; round++) {
+        for (unsigned n = 0; n < 60; n++) {
+            (void)snprintf(key, sizeof key, "%c%03u", n % 2 == 0 ? 'k' : 'K', n * 7 % 60);
+            db_kit_put(&kit, "s", key, "value");
+            (void)snprintf(key, sizeof key, "%u.%u", round, n);
+            db_kit_put(&kit, "plain", key, "value");
+        }
+        struct sop_txn *t = db_kit_begin(&kit, SOP_WRITE);
+        struct sop_store *s = db_kit_open(&kit, t, "s");
+        for (unsigned n = 0; n < 50; n++) { /* pages become free, and are used again */
+            (void)snprintf(key, sizeof key, "k%03u", n);
+            OK(sop_remove(s, text(key), &kit.err), kit.err);
+        }
+        db_kit_commit(&kit, t);
+        if (round == 1) {
+            OK(sop_db_checkpoint(kit.db, &kit.err), kit.err);
+        }
+        OK(sop_db_close(&kit.db, &kit.err), kit.err);
+        read_without_comparer(2, 60 * (round + 1));
+        open_with_comparers(false);
+        db_kit_verify(&kit);
+    }
+    struct sop_txn *t = db_kit_begin(&kit, SOP_WRITE);
+    OK(sop_store_remove(t, "s", &kit.err), kit.err);
+    db_kit_commit(&kit, t);
+    OK(sop_maintain(kit.db, &kit.err), kit.err);
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+    read_without_comparer(1, 240);
+    open_with_comparers(false);
+    OK(sop_db_checkpoint(kit.db, &kit.err), kit.err);
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+    OK(sop_db_open(&kit.db, kit.dir.path, NULL, &kit.err), kit.err); /* it is forgotten */
+    db_kit_verify(&kit);
+}
+END_TEST
+
 START_TEST(a_missing_comparer_is_said)
 {
     struct sop_store_options so;
@@ -714,6 +802,7 @@ int main(void)
     tcase_add_loop_test(all, stores_with_a_comparer, 0, 2);
     tcase_add_loop_test(all, many_keys_in_the_order_of_a_comparer, 0, 2);
     tcase_add_test(all, a_missing_comparer_is_said);
+    tcase_add_test(all, readers_do_without_a_comparer);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
