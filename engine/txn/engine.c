@@ -825,6 +825,10 @@ static int open_with_ballast(struct sop_engine **out, const struct sop_engine_op
             rc = open_tries(out, &small, err);
         }
     }
+    if (rc == SOP_ERR_NOSPACE && tight) { /* what was given up is no use to others */
+        bool made = sop_ballast_make_for_opening(options->volume, NULL);
+        (void)made;
+    }
     if (rc == 0 && tight) {
         struct sop_engine *e = *out;
         e->options.journal_bytes_min = options->journal_bytes_min;
