@@ -25,6 +25,8 @@
 #define HELD_FRACTION  4
 #define HELD_PER_EPOCH 512
 
+#define HOPELESS_FACTOR 4 /* by which the estimate may be too high */
+
 #define FREE_TRIES_MAX 4 /* before commits have to wait for the freeing of removed stores */
 
 struct capture {
@@ -708,9 +710,31 @@ static int checkpoint_once(struct sop_engine *e, struct sop_err *err)
     return rc;
 }
 
+/* Where room is short, an attempt that cannot succeed would only fill the pack with the rest of
+ * it, and the next opening needs that. */
+static int foresee(struct sop_engine *e, struct sop_err *err)
+{
+    uint64_t room = 0;
+    if (!atomic_load(&e->space_short) || sop_volume_space(e->volume, &room, NULL) != 0 ||
+        room == UINT64_MAX) {
+        return 0;
+    }
+    room += sop_ballast_bytes(e->volume, SOP_BALLAST_CHECKPOINT);
+    uint64_t bytes = sop_engine__checkpoint_bytes(e, room) / HOPELESS_FACTOR;
+    return bytes <= room ? 0
+                         : SOP_ERR(err, NOSPACE,
+                                   "a checkpoint of more than %" PRIu64 " bytes where %" PRIu64
+                                   " are free; free space there",
+                                   bytes, room);
+}
+
 /* One checkpoint; on a full volume with the room that is set aside for it. */
 static int checkpoint_anyhow(struct sop_engine *e, struct sop_err *err)
 {
+    int hopeless = foresee(e, err);
+    if (hopeless != 0) {
+        return hopeless;
+    }
     int rc = checkpoint_once(e, err);
     if (rc == SOP_ERR_NOSPACE) {
         atomic_store(&e->space_short, true);
