@@ -285,6 +285,13 @@ static int roll(struct sop_chain *c, const struct sop_tail *tail, bool *undecide
         t.payload = sop_slice_str(dir);
         rc = put_and_apply(c, &t, tail, undecided, err);
     }
+    if (rc != 0 && !*undecided) { /* nobody names it: a full volume needs its room */
+        char path[SOP_CHAIN_PATH_BYTES];
+        sop_chain__path(path, "chain/%s", dir);
+        int ignored =
+            sop_volume_remove_tree(c->volume, path, NULL); /* what stays, trim finds */
+        (void)ignored;
+    }
     return sop_err_wrap(err, rc, "roll to chain directory %" PRIu64, number + 1);
 }
 

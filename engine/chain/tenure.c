@@ -277,6 +277,20 @@ static int append(struct sop_chain *c, const struct sop_journal_entry *entry, bo
     return fail(c, record, &cause, decided, err);
 }
 
+/* That a record is confirmed, the next one says, or the beat. Who opens after a death in
+ * between copies it, and on a full volume there may be no room for a large one: the beat tells
+ * at once. */
+#define BEAT_RECORD_BYTES (64u * 1024)
+
+static uint64_t bytes_of(const struct sop_slice *parts, size_t count)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += parts[i].len;
+    }
+    return bytes;
+}
+
 int sop_chain_append(struct sop_chain *c, enum sop_record_kind kind,
                      const struct sop_slice *payload, size_t parts,
                      const struct sop_chain_sync *sync, struct sop_lsn *lsn, bool *decided,
@@ -304,6 +318,10 @@ int sop_chain_append(struct sop_chain *c, enum sop_record_kind kind,
      * this look finds the record in the journal. */
     if (rc == 0 && (sync != NULL || !ten_lives(c, NULL))) {
         rc = confirm(c, decided, err);
+        if (rc == 0 && bytes_of(payload, parts) >= BEAT_RECORD_BYTES) {
+            int ignored = sop_chain__write_beat(c, 0, NULL); /* then they are copied */
+            (void)ignored;
+        }
     }
     return rc;
 }

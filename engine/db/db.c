@@ -2,6 +2,7 @@
 #include "engine/base/codec.h"
 #include "engine/base/limits.h"
 #include "engine/db/db_int.h"
+#include "engine/txn/ballast.h"
 #include "engine/volume/posix.h"
 
 #include <errno.h>
@@ -146,8 +147,14 @@ static bool is_new_name(const char *name)
 
 static int only_ours(void *arg, const char *name, struct sop_err *err)
 {
-    static const char *const ours[] = {"chain", "members", "registry",      "checkpoints",
-                                       "packs", "ballast", SOP_OPTIONS_NAME};
+    static const char *const ours[] = {"chain",
+                                       "members",
+                                       "registry",
+                                       "checkpoints",
+                                       "packs",
+                                       SOP_BALLAST_NAME,
+                                       SOP_BALLAST_OPEN_NAME,
+                                       SOP_OPTIONS_NAME};
     const struct sop_volume *v = arg;
     for (size_t i = 0; i < SOP_ARRAY_LEN(ours); i++) {
         if (strcmp(name, ours[i]) == 0 || is_new_name(name)) {
@@ -258,6 +265,10 @@ static int create(struct sop_volume *v, struct sop_env *env, const struct sop_db
     }
     if (rc == 0) {
         rc = write_options(v, id, err);
+    }
+    if (rc == 0) { /* it can do without: upkeep makes what is absent once there is room */
+        bool made = sop_ballast_make_for_opening(v, NULL);
+        (void)made;
     }
     if (rc == 0) { /* all names are durable before the one that makes it a database */
         rc = sop_volume_dir_sync(v, "", err);
@@ -580,8 +591,10 @@ int sop_db_destroy(const char *folder, struct sop_err *err)
         rc = rc == SOP_ERR_BUSY ? rc : 0;
         sop_db_abandon(&db);
     }
-    static const char *const names[] = {SOP_DB_NAME,   "chain", "members", "registry",
-                                        "checkpoints", "packs", "ballast", SOP_OPTIONS_NAME};
+    static const char *const names[] = {
+        SOP_DB_NAME,     "chain", "members",        "registry",
+        "checkpoints",   "packs", SOP_BALLAST_NAME, SOP_BALLAST_OPEN_NAME,
+        SOP_OPTIONS_NAME};
     for (size_t i = 0; i < SOP_ARRAY_LEN(names) && rc == 0; i++) {
         rc = sop_volume_remove_tree(v, names[i], err);
     }

@@ -118,6 +118,9 @@ int sop_store__value(struct sop_store *s, struct sop_slice full_key, struct sop_
         rc = sop_txn_wrote_value(s->txn, &place, err);
     }
     atomic_fetch_sub(&e->value_writers, 1);
+    if (rc == SOP_ERR_NOSPACE) {
+        sop_engine_short_of_space(e);
+    }
     if (rc == 0) {
         sop_place_encode(&place, encoded);
         *cell_value = sop_slice(encoded, SOP_PLACE_BYTES);

@@ -115,6 +115,9 @@ int sop_value_write(struct sop_value_writer *w, struct sop_slice bytes, struct s
     if (rc == 0) {
         w->bytes += bytes.len;
     } else {
+        if (rc == SOP_ERR_NOSPACE) {
+            sop_engine_short_of_space(w->store->txn->engine);
+        }
         sop_pack_stream_abort(&w->stream);
     }
     return rc;

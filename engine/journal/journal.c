@@ -27,8 +27,6 @@
 
 #include <stdio.h>
 
-#define SMALLEST_BYTES (64u * 1024) /* of a journal file, when the volume is nearly full */
-
 #define STAGE_BYTES (256u * 1024u)
 #define DIRECT_PART (64u * 1024u) /* parts this large are written from where they lie */
 #define EAGER_BYTES (4u << 20)    /* up to this size the next file is made at once */
@@ -189,7 +187,7 @@ static int make_next(struct sop_journal *j, struct sop_err *err)
         size = j->file_bytes_max;
     }
     int rc = make_sized(j, size, err);
-    while (rc == SOP_ERR_NOSPACE && size / 2 >= SMALLEST_BYTES) {
+    while (rc == SOP_ERR_NOSPACE && size / 2 >= SOP_JOURNAL_BYTES_LEAST) {
         size /= 2;
         rc = make_sized(j, size, err);
     }

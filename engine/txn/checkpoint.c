@@ -25,6 +25,8 @@
 #define HELD_FRACTION  4
 #define HELD_PER_EPOCH 512
 
+#define HOPELESS_FACTOR 4 /* by which the estimate may be too high */
+
 #define FREE_TRIES_MAX 4 /* before commits have to wait for the freeing of removed stores */
 
 struct capture {
@@ -331,7 +333,7 @@ static int place_as_is(struct sop_engine *e, struct capture *c, struct sop_tree 
     return rc;
 }
 
-static bool run_is_enough(const struct sop_version *v)
+bool sop_engine__folds_to_run(const struct sop_version *v)
 {
     if (v->level > 0 || !v->exact || v->layers_count < 2) {
         return false;
@@ -435,7 +437,8 @@ static int fold_page(struct sop_engine *e, struct capture *c, uint64_t page,
     h->lsn = v->lsn.slot != 0 ? v->lsn : c->manifest.point.lsn;
     h->items = v->items;
     h->level = v->level;
-    rc = run_is_enough(v) ? fold_run(e, c, t, v, h, err) : fold_base(e, c, t, v, h, err);
+    rc = sop_engine__folds_to_run(v) ? fold_run(e, c, t, v, h, err)
+                                     : fold_base(e, c, t, v, h, err);
     return rc != 0 ? sop_err_wrap(err, rc, "fold page %" PRIu64, page) : 0;
 }
 
@@ -708,18 +711,82 @@ static int checkpoint_once(struct sop_engine *e, struct sop_err *err)
     return rc;
 }
 
-int sop_engine__checkpoint(struct sop_engine *e, struct sop_err *err)
+/* Where room is short, an attempt that cannot succeed would only fill the pack with the rest of
+ * it, and the next opening needs that. */
+static int foresee(struct sop_engine *e, struct sop_err *err)
+{
+    uint64_t room = 0;
+    if (!atomic_load(&e->space_short) || sop_volume_space(e->volume, &room, NULL) != 0 ||
+        room == UINT64_MAX) {
+        return 0;
+    }
+    room += sop_ballast_bytes(e->volume, SOP_BALLAST_CHECKPOINT);
+    uint64_t bytes = sop_engine__checkpoint_bytes(e, room) / HOPELESS_FACTOR;
+    return bytes <= room ? 0
+                         : SOP_ERR(err, NOSPACE,
+                                   "a checkpoint of more than %" PRIu64 " bytes where %" PRIu64
+                                   " are free; free space there",
+                                   bytes, room);
+}
+
+/* One checkpoint; on a full volume with the room that is set aside for it. */
+static int checkpoint_anyhow(struct sop_engine *e, struct sop_err *err)
+{
+    int hopeless = foresee(e, err);
+    if (hopeless != 0) {
+        return hopeless;
+    }
+    int rc = checkpoint_once(e, err);
+    if (rc == SOP_ERR_NOSPACE) {
+        atomic_store(&e->space_short, true);
+        e->ballast_missing = true;
+        if (sop_ballast_give_up(e->volume, SOP_BALLAST_CHECKPOINT)) {
+            memset(err, 0, sizeof *err);
+            rc = checkpoint_once(e, err);
+        }
+    }
+    return rc;
+}
+
+/* `count` checkpoints in a row. History, extents and packs from before go with the one that
+ * makes the kept ones forget them: the last of SOP_CHECKPOINTS_KEPT. The first costs what it
+ * has to write, the others little more than a manifest. If one of those fails, the first still
+ * counts: upkeep goes on later. */
+static int checkpoints(struct sop_engine *e, int count, struct sop_err *err)
 {
     struct sop_err own = {0};
     struct sop_err *why = err != NULL ? err : &own;
-    int rc = checkpoint_once(e, why);
-    if (rc == SOP_ERR_NOSPACE && sop_ballast_give_up(e)) {
-        memset(why, 0, sizeof *why);
-        rc = checkpoint_once(e, why);
-    } else if (rc == 0) {
-        sop_ballast_make(e);
+    struct sop_err later = {0};
+    int rc = checkpoint_anyhow(e, why);
+    int more = rc;
+    for (int i = 1; more == 0 && (i < count || atomic_load(&e->space_short)); i++) {
+        more = checkpoint_anyhow(e, &later);
+        if (more == 0 && i + 1 >= SOP_CHECKPOINTS_KEPT) {
+            atomic_store(&e->space_short, false);
+        }
     }
+    if (rc == 0 && more != 0 && more != SOP_ERR_NOSPACE) {
+        *why = later;
+        rc = more;
+    }
+    if (more == 0) {
+        sop_ballast_make(e, true);
+    }
+    if (more == SOP_ERR_NOSPACE) { /* not again before something has changed */
+        atomic_store(&e->checkpoint_wanted, false);
+    }
+    sop_engine__space_noted(e);
     return rc;
+}
+
+int sop_engine__checkpoint(struct sop_engine *e, struct sop_err *err)
+{
+    return checkpoints(e, 1, err);
+}
+
+int sop_engine__checkpoint_all_kept(struct sop_engine *e, struct sop_err *err)
+{
+    return checkpoints(e, SOP_CHECKPOINTS_KEPT, err);
 }
 
 int sop_engine_checkpoint(struct sop_engine *e, struct sop_err *err)

@@ -19,6 +19,8 @@
 /* The buffer of records stays from one batch to the next up to this size: the system takes
  * longer to give pages for a new one than it takes to fill them. */
 #define RECORD_BYTES_KEPT (4u << 20)
+#define TXN_BYTES_COUNTED                                                                      \
+    (256u << 20) /* nearer to a full volume, what a commit adds is counted */
 
 /* ---- what a transaction brings -------------------------------------------------------------
  */
@@ -317,9 +319,6 @@ static int decide(struct batch *b, enum sop_record_kind kind, struct sop_err *er
                           err);
     if (rc == SOP_ERR_SEALED && decided) {
         sop_engine_stop(e, SOP_ERR_STOPPED, err); /* committed, and the last thing done here */
-    } else if (rc == SOP_ERR_NOSPACE) {
-        atomic_store(&e->checkpoint_wanted, true); /* it may give space back */
-        return rc;
     } else if (rc != 0) {
         return sop_engine_append_failed(e, rc, err);
     }
@@ -545,8 +544,17 @@ static void enqueue_and_wait(struct sop_engine *e, struct sop_txn *t)
 
 /* Writers pay for a checkpoint themselves when memory fills with what only the journal holds.
  */
-static int make_room(struct sop_engine *e, struct sop_err *err)
+static int make_room(struct sop_engine *e, const struct sop_txn *t, struct sop_err *err)
 {
+    uint64_t all = atomic_load_explicit(&e->volume_bytes, memory_order_relaxed);
+    uint64_t hold_at = atomic_load_explicit(&e->space_hold_at, memory_order_relaxed);
+    if (all + TXN_BYTES_COUNTED > hold_at && t->state != SOP_TXN_PREPARED &&
+        all + change_bytes(t) > hold_at && !only_removes(t)) {
+        int rc = sop_engine__make_space(e, change_bytes(t), err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
     uint64_t dirty = atomic_load(&e->cache.dirty_bytes);
     if (dirty > e->cache.budget_bytes / 2) {
         atomic_store(&e->checkpoint_wanted, true);
@@ -578,7 +586,7 @@ int sop_engine_commit(struct sop_txn *t, struct sop_err *err)
         t->result.durable = e->options.durability;
         return 0;
     }
-    int rc = t->internal ? 0 : make_room(e, err);
+    int rc = t->internal ? 0 : make_room(e, t, err);
     if (rc != 0) {
         return rc;
     }

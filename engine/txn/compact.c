@@ -317,8 +317,8 @@ int sop_engine_compact(struct sop_engine *e, struct sop_err *err)
     }
     /* The first checkpoint names only the new places, the second makes the kept ones forget the
      * old, and its sweep removes the files. */
-    for (int i = 0; i < SOP_CHECKPOINTS_KEPT && rc == 0; i++) {
-        rc = sop_engine__checkpoint(e, err);
+    if (rc == 0) {
+        rc = sop_engine__checkpoint_all_kept(e, err);
     }
     sop_mutex_unlock(&e->maintain);
     sop_free(c.victims);

@@ -6,6 +6,7 @@
 
 #include "engine/base/codec.h"
 #include "engine/base/limits.h"
+#include "engine/txn/ballast.h"
 #include "engine/txn/format.h"
 #include "engine/txn/plan.h"
 
@@ -55,6 +56,9 @@ int sop_engine_fatal(struct sop_engine *e, int rc, struct sop_err *err)
 
 int sop_engine_append_failed(struct sop_engine *e, int rc, struct sop_err *err)
 {
+    if (rc == SOP_ERR_NOSPACE) {
+        sop_engine_short_of_space(e);
+    }
     bool harmless = rc == SOP_ERR_NOSPACE || rc == SOP_ERR_NOMEM || rc == SOP_ERR_TOO_LARGE;
     return harmless ? rc : sop_engine_fatal(e, rc, err);
 }
@@ -253,7 +257,11 @@ static struct sop_engine *engine_new(const struct sop_engine_options *o, struct 
         return NULL;
     }
     e->options = *o;
-    e->manifests_unsynced = true; /* those before us may have left it so */
+    e->manifests_unsynced = true;   /* those before us may have left it so */
+    e->ballast_open_missing = true; /* upkeep looks once */
+    atomic_store(&e->space_moment, SOP_NEVER);
+    atomic_store(&e->space_look_at, UINT64_MAX);
+    atomic_store(&e->space_hold_at, UINT64_MAX);
     e->volume = o->volume;
     e->env = o->env;
     e->checkpoint_trigger_bytes =
@@ -531,6 +539,7 @@ static int follow_chain(struct sop_engine *e, const struct sop_manifest *m, stru
                                   .observer = e->options.observer,
                                   .ignore_os_lock = e->options.ignore_os_lock,
                                   .dir_slots = e->options.chain_dir_slots,
+                                  .journal_bytes_min = e->options.journal_bytes_min,
                                   .host = e->options.host};
     memcpy(o.database_id, e->options.database_id, sizeof o.database_id);
     o.start = m == NULL ? e->options.genesis : m->point;
@@ -794,6 +803,66 @@ static bool owner_moved_on(void *arg)
     return sop_engine_overtaken(arg);
 }
 
+/* As often as somebody else was faster. */
+static int open_tries(struct sop_engine **out, const struct sop_engine_options *options,
+                      struct sop_err *err)
+{
+    int rc = SOP_ERR_SEALED;
+    for (int i = 0; i < OPEN_TRIES_MAX && rc == SOP_ERR_SEALED; i++) {
+        memset(err, 0, sizeof *err);
+        rc = open_once(out, options, err);
+    }
+    if (rc == SOP_ERR_SEALED) { /* no newer manifest explains what is missing */
+        err->code = SOP_ERR_DATA_LOSS;
+        rc = SOP_ERR_DATA_LOSS;
+    }
+    return rc;
+}
+
+/* An opening needs some room for the files of its member. On a full volume it gives up what is
+ * set aside for it, then what is set aside for checkpoints, and makes its files small. */
+static int open_with_ballast(struct sop_engine **out, const struct sop_engine_options *options,
+                             struct sop_err *err)
+{
+    static const enum sop_ballast order[] = {SOP_BALLAST_OPEN, SOP_BALLAST_CHECKPOINT};
+    struct sop_engine_options small = *options;
+    small.journal_bytes_min = SOP_JOURNAL_BYTES_LEAST;
+    int rc = open_tries(out, options, err);
+    bool tight = rc == SOP_ERR_NOSPACE && !options->observer;
+    for (size_t i = 0; i < SOP_ARRAY_LEN(order) && rc == SOP_ERR_NOSPACE && tight; i++) {
+        if (sop_ballast_give_up(options->volume, order[i])) {
+            rc = open_tries(out, &small, err);
+        }
+    }
+    if (rc == SOP_ERR_NOSPACE && tight) { /* what was given up is no use to others */
+        bool made = sop_ballast_make_for_opening(options->volume, NULL);
+        (void)made;
+    }
+    if (rc == 0 && tight) {
+        struct sop_engine *e = *out;
+        e->options.journal_bytes_min = options->journal_bytes_min;
+        e->ballast_missing = true;
+        atomic_store(&e->space_short, true);
+        atomic_store(&e->checkpoint_wanted, true);
+    }
+    return rc;
+}
+
+/* Opened with the room that was set aside: the next opening needs it again, and who knows when
+ * that will be. What the predecessors left is freed at once, unless that cannot fit. */
+static void free_space(struct sop_engine *e)
+{
+    uint64_t room = 0;
+    if (sop_volume_space(e->volume, &room, NULL) != 0) {
+        return;
+    }
+    room += sop_ballast_bytes(e->volume, SOP_BALLAST_CHECKPOINT);
+    if (sop_engine__checkpoint_bytes(e, room) <= room) {
+        int ignored = sop_engine_checkpoint(e, NULL); /* upkeep tries again */
+        (void)ignored;
+    }
+}
+
 int sop_engine_open(struct sop_engine **out, const struct sop_engine_options *options,
                     struct sop_err *err)
 {
@@ -801,15 +870,7 @@ int sop_engine_open(struct sop_engine **out, const struct sop_engine_options *op
     struct sop_err own = {0};
     struct sop_err *why = err != NULL ? err : &own;
     uint64_t begin = sop_env_mono_ns(options->env);
-    int rc = SOP_ERR_SEALED;
-    for (int i = 0; i < OPEN_TRIES_MAX && rc == SOP_ERR_SEALED; i++) {
-        memset(why, 0, sizeof *why);
-        rc = open_once(out, options, why);
-    }
-    if (rc == SOP_ERR_SEALED) { /* no newer manifest explains what is missing */
-        why->code = SOP_ERR_DATA_LOSS;
-        rc = SOP_ERR_DATA_LOSS;
-    }
+    int rc = open_with_ballast(out, options, why);
     if (rc != 0) {
         return rc; /* the caller names the folder */
     }
@@ -824,6 +885,12 @@ int sop_engine_open(struct sop_engine **out, const struct sop_engine_options *op
         (void)sop_engine_close(out, false, NULL);
     } else {
         memset(why, 0, sizeof *why); /* what was looked for and not needed is no error */
+        if (atomic_load(&e->space_short)) {
+            free_space(e);
+        }
+        if (!options->observer) {
+            sop_engine__space_look(e);
+        }
     }
     return rc;
 }
@@ -841,6 +908,9 @@ int sop_engine_close(struct sop_engine **engine, bool orderly, struct sop_err *e
             struct sop_err why = {0};
             if (e->checkpoint_trigger_bytes > CHECKPOINT_BYTES_DEFAULT) {
                 e->checkpoint_trigger_bytes = CHECKPOINT_BYTES_DEFAULT; /* the load is over */
+            }
+            if (atomic_load(&e->space_short)) { /* who opens next needs room */
+                atomic_store(&e->checkpoint_wanted, true);
             }
             rc = sop_engine_maintain(e, &why); /* a checkpoint if one is due */
             if (rc != 0 && err != NULL) {

@@ -23,7 +23,8 @@ struct sop_engine_options {
     uint64_t checkpoint_bytes; /* 0 = default and growing */
     bool observer;
     bool ignore_os_lock;
-    uint32_t chain_dir_slots; /* 0 = default; tests use few */
+    uint32_t chain_dir_slots;   /* 0 = default; tests use few */
+    uint64_t journal_bytes_min; /* first journal file; 0 = default */
     const char *host;
     /* Fills order, slot length and so on of a tree from its catalog record, at open, in replay
      * and when a store is created. UNSUPPORTED: a comparer is missing; for an observer it may
@@ -99,6 +100,13 @@ struct sop_engine {
     _Atomic uint64_t
         volume_bytes; /* of all files: measured by upkeep, plus what commits added */
     _Atomic bool checkpoint_wanted;
+    /* Room on the volume (space.c). */
+    _Atomic bool space_short;      /* something met a full volume and nothing was freed since */
+    _Atomic uint64_t space_moment; /* of the newest checkpoint; SOP_NEVER: none yet */
+    _Atomic uint64_t space_look_at; /* volume_bytes at which upkeep looks at the room again */
+    _Atomic uint64_t space_hold_at; /* volume_bytes from which commits look themselves */
+    uint64_t space_room;            /* bytes free after that checkpoint; maintain lock */
+    bool ballast_open_missing, ballast_missing; /* in part or in full; maintain lock */
     pthread_t thread;
     bool thread_runs;
     bool thread_ends; /* thread_mutex */
@@ -132,6 +140,8 @@ int sop_engine_stop(struct sop_engine *e, int code, const struct sop_err *why);
 /* The same for what chain and packs answered; of a tenure that somebody took over (SEALED) the
  * caller hears STOPPED. Gives the code, which *err then has too. */
 int sop_engine_fatal(struct sop_engine *e, int rc, struct sop_err *err);
+/* Something met a full volume: the next checkpoints free all that they can. Any thread. */
+void sop_engine_short_of_space(struct sop_engine *e);
 /* What a failed append to the chain means: after NOSPACE, NOMEM and TOO_LARGE nothing happened
  * and the database goes on; anything else is fatal. Gives the code. */
 int sop_engine_append_failed(struct sop_engine *e, int rc, struct sop_err *err);
@@ -174,6 +184,24 @@ void sop_engine_stop_thread(struct sop_engine *e);
 
 /* Shared by the files of this folder; maintain lock held. */
 int sop_engine__checkpoint(struct sop_engine *e, struct sop_err *err) SOP_MUST_USE;
+/* As many checkpoints as are kept: history and files from before are free then. */
+int sop_engine__checkpoint_all_kept(struct sop_engine *e, struct sop_err *err) SOP_MUST_USE;
+/* Will a checkpoint write only the changes of this page, and no new base? In an epoch. */
+bool sop_engine__folds_to_run(const struct sop_version *v);
+/* About what a checkpoint now would write; a figure that is too high if even that is not more
+ * than `enough`. */
+uint64_t sop_engine__checkpoint_bytes(struct sop_engine *e, uint64_t enough);
+/* Is a checkpoint due because room is getting short, or because there is room again? */
+bool sop_engine__space_due(struct sop_engine *e);
+/* After a checkpoint or an attempt: the room that is left. */
+void sop_engine__space_noted(struct sop_engine *e);
+/* How far commits may go before the room is looked at again. */
+void sop_engine__space_look(struct sop_engine *e);
+/* Before a commit that adds `more` bytes, where room is short: writes a checkpoint if one is
+ * due. NOSPACE: with these bytes the checkpoint after them might not fit any more. Takes the
+ * maintain lock. */
+int sop_engine__make_space(struct sop_engine *e, uint64_t more,
+                           struct sop_err *err) SOP_MUST_USE;
 int sop_engine__sweep(struct sop_engine *e, struct sop_err *err) SOP_MUST_USE;
 /* Removes manifests and extents that no kept checkpoint names. */
 int sop_engine__sweep_checkpoints(struct sop_engine *e, struct sop_err *err) SOP_MUST_USE;

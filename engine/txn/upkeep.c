@@ -1,6 +1,7 @@
 /* Upkeep: what keeps a database small and quick to open, done beside transactions: beat and
  * journal care, checkpoints when due, sweeping, freeing the pages of removed stores. */
 #include "engine/base/limits.h"
+#include "engine/txn/ballast.h"
 #include "engine/txn/plan.h"
 
 #define CHECKPOINT_SLOTS        512
@@ -603,7 +604,7 @@ static uint64_t replay_bytes(const struct sop_chain_load *load)
 /* Is a checkpoint due? docs/PROTOCOL.md section 8. */
 static bool due(struct sop_engine *e)
 {
-    if (atomic_load(&e->checkpoint_wanted)) {
+    if (sop_engine__space_due(e) || atomic_load(&e->checkpoint_wanted)) {
         return true;
     }
     struct sop_chain_load load;
@@ -644,23 +645,40 @@ static bool due(struct sop_engine *e)
     return changed;
 }
 
+/* A full volume must not keep a round from the checkpoint that gives space back. */
+static int go_on_without_space(struct sop_engine *e, int rc, struct sop_err *err)
+{
+    if (rc == SOP_ERR_NOSPACE) {
+        sop_engine_short_of_space(e);
+        memset(err, 0, sizeof *err);
+        rc = 0;
+    }
+    return rc;
+}
+
 static int round_locked(struct sop_engine *e, struct sop_err *err)
 {
+    atomic_store(&e->space_look_at, UINT64_MAX); /* this is the look */
     int rc = sop_engine_check(e, err);
     if (rc == 0) {
         uint64_t moment = 0;
         struct sop_lsn oldest = sop_pages_oldest(&e->pages, &moment);
         rc = sop_chain_care(e->chain, oldest, err);
+        rc = go_on_without_space(e, rc, err);
     }
     if (rc == 0 && e->options.durability == SOP_DURABLE_INTERVAL) {
         rc = sop_engine_sync(e, err);
     }
     if (rc == 0) {
         rc = sop_engine__free_dropped(e, false, err);
+        rc = go_on_without_space(e, rc, err);
     }
     if (rc == 0 && due(e)) {
         rc = sop_engine__checkpoint(e, err);
         e->quiet_moment = atomic_load(&e->pages.moment);
+        e->quiet_since_ns = sop_env_mono_ns(e->env);
+    } else if (rc == 0 && (e->ballast_open_missing || e->ballast_missing)) {
+        sop_ballast_make(e, e->ballast_missing);
     }
     sop_cache_trim(&e->cache);
     sop_epoch_reclaim(&e->epochs);
@@ -709,7 +727,8 @@ static void *thread_run(void *arg)
             if (thread_waits(e, STEP_NS)) {
                 return NULL;
             }
-            if (atomic_load(&e->checkpoint_wanted) || sop_chain_wants_care(e->chain)) {
+            if (atomic_load(&e->checkpoint_wanted) || sop_chain_wants_care(e->chain) ||
+                atomic_load(&e->volume_bytes) > atomic_load(&e->space_look_at)) {
                 break;
             }
         }

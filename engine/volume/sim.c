@@ -90,6 +90,7 @@ static int sim_file_open(struct sop_volume *v, const char *path, unsigned flags,
     int sys = find_or_create(sim, path, flags, &file->inode);
     if (sys == 0) {
         file->inode->refs++;
+        file->inode->opens++;
         file->write_once = sim->write_once != NULL && sim->write_once(path);
         sim->open_files++;
     }
@@ -111,6 +112,7 @@ static void sim_file_close(struct sop_file *f)
     }
     SOP_ASSERT(sim->open_files > 0);
     sim->open_files--;
+    file->inode->opens--;
     sop_sim__unref(sim, file->inode);
     unlock_sim(sim);
     sop_free(file);
@@ -388,7 +390,8 @@ static int sim_space(struct sop_volume *v, uint64_t *free_bytes, struct sop_err 
     if (sim->capacity == 0) {
         *free_bytes = UINT64_MAX;
     } else {
-        *free_bytes = sim->capacity > sim->used ? sim->capacity - sim->used : 0;
+        uint64_t used = sop_sim__used(sim);
+        *free_bytes = sim->capacity > used ? sim->capacity - used : 0;
     }
     unlock_sim(sim);
     return 0;

@@ -62,6 +62,7 @@ struct sim_inode {
     bool directory;
     unsigned refs;
     uint32_t links; /* visible names */
+    uint32_t opens; /* open files */
     struct sim_inode *previous;
     struct sim_inode *next;
     struct sim_inode *next_dead;
@@ -145,6 +146,8 @@ int sop_sim__resize_slots(struct sim_volume *v, struct sim_inode *inode, uint64_
 /* ENOSPC, EFBIG: nothing written. ENOMEM: a part may be. */
 int sop_sim__write(struct sim_volume *v, struct sim_inode *inode, uint64_t offset,
                    const uint8_t *from, size_t len);
+/* Bytes that visible and open files hold. */
+uint64_t sop_sim__used(const struct sim_volume *v);
 /* Do the blocks that [offset, offset + len) touches hold nothing but zeros since a sync? */
 bool sop_sim__blocks_unused(const struct sim_inode *inode, uint64_t offset, size_t len);
 /* Copies what there is, up to len; returns how much. */

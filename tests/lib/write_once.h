@@ -7,13 +7,13 @@
 
 #include <string.h>
 
-/* All but the flags (GATE, TEN, TEN.<i>) and the beat. */
+/* All but the flags (GATE, TEN, TEN.<i>), the beat, and ballast, which nobody reads. */
 static inline bool write_once_path(const char *path)
 {
     const char *slash = strrchr(path, '/');
     const char *leaf = slash != NULL ? slash + 1 : path;
     return strcmp(leaf, "GATE") != 0 && strncmp(leaf, "TEN", 3) != 0 &&
-           strcmp(leaf, "beat") != 0;
+           strcmp(leaf, "beat") != 0 && strncmp(leaf, "ballast", 7) != 0;
 }
 
 static inline void write_once(struct sop_volume *v)
