@@ -346,6 +346,23 @@ static inline void row_item(const void *arg, size_t i, struct sop_item *item)
                               .kind = (enum sop_value_kind)e->kind};
 }
 
+/* A view of the draft expects nothing of heads that are equal. In builds with deep checks what
+ * lay there before would lead a search astray. */
+static void leave_blank(const struct sop_sheet_frame *f, uint32_t count)
+{
+#ifdef SOP_DEEP_CHECKS
+    for (uint32_t i = 0; i < count; i++) {
+        f->heads[i] = UINT64_MAX - count + i;
+        f->offsets[i] = UINT32_MAX;
+    }
+    memset(f->image + f->cells, 0xe5, f->bytes - f->cells);
+#endif
+    if (count > 0) {
+        f->heads[0] = 0;
+        f->heads[count - 1] = 0;
+    }
+}
+
 int sop_sheet_draft_row(struct sop_sheet_draft *draft, const struct sop_order *order,
                         const struct sop_sheet_meta *meta, const struct sop_sheet_row *row,
                         struct sop_err *err)
@@ -354,6 +371,7 @@ int sop_sheet_draft_row(struct sop_sheet_draft *draft, const struct sop_order *o
     struct sop_sheet_frame f;
     int rc = begin(order, meta, row_item, row, row->count, &parts, &f, err);
     if (rc == 0) {
+        leave_blank(&f, parts.count);
         *draft = (struct sop_sheet_draft){.image = sop_slice(f.image, f.bytes),
                                           .order = order,
                                           .row = *row,

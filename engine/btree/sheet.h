@@ -172,8 +172,8 @@ struct sop_sheet_row {
 
 /* A sheet of a row in two steps. After the first one the image (owned: sop_free) has its
  * memory, its length, and what a view of it shows but for the items; the second cannot fail.
- * Until then order, row and what it names must stay. If the second never comes, free the image.
- */
+ * Until then order, row and what it names must stay; afterwards a view is to be made anew, for
+ * its items can be searched only then. If the second never comes, free the image. */
 struct sop_sheet_draft {
     struct sop_slice image;
     /* private */

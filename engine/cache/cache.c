@@ -223,6 +223,13 @@ int sop_body_new(struct sop_body **out, struct sop_cache *c, const struct sop_or
     return 0;
 }
 
+void sop_body_filled(struct sop_body *b)
+{
+    struct sop_resident *r = &b->own[0];
+    SOP_ASSERT(atomic_load(&b->resident) == r && r->embedded);
+    sop_sheet_view(sop_slice(r->image, b->bytes), &r->sheet);
+}
+
 int sop_body_at(struct sop_body **out, struct sop_cache *c, const struct sop_order *order,
                 const struct sop_place *place, struct sop_err *err)
 {

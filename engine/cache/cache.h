@@ -82,6 +82,9 @@ void sop_cache_trim(struct sop_cache *c);
  * caller. */
 int sop_body_new(struct sop_body **out, struct sop_cache *c, const struct sop_order *order,
                  struct sop_slice take_image, struct sop_err *err) SOP_MUST_USE;
+/* Its image was a draft, and has got its items: what is known of them is looked at anew. Before
+ * anybody else sees the body. */
+void sop_body_filled(struct sop_body *b);
 /* A body that lies in a pack and is not resident yet. */
 int sop_body_at(struct sop_body **out, struct sop_cache *c, const struct sop_order *order,
                 const struct sop_place *place, struct sop_err *err) SOP_MUST_USE;

@@ -228,26 +228,34 @@ static int draft_image(struct sop_plan *p, struct sop_pend *d, bool base,
     return sop_sheet_draft_row(draft, &d->tree->order, &meta, &row, err);
 }
 
+static void fill(const struct sop_plan_draft *d)
+{
+    sop_sheet_draft_fill(&d->sheet);
+    sop_body_filled(d->body);
+}
+
 /* Copies the operations now, or, if there are many, later: see sop_plan_fill(). Those of inner
  * pages name fences of versions that stay only inside the leader's epoch. */
 static int fill_or_note(struct sop_plan *p, const struct sop_pend *d,
-                        const struct sop_sheet_draft *draft, struct sop_err *err)
+                        const struct sop_sheet_draft *draft, struct sop_body *body,
+                        struct sop_err *err)
 {
+    struct sop_plan_draft it = {.sheet = *draft, .body = body};
     if (d->level == 0 && draft->image.len >= DRAFT_BYTES_MIN) {
-        int rc = grow((void **)&p->drafts, &p->drafts_cap, p->drafts_count, sizeof *draft, err);
+        int rc = grow((void **)&p->drafts, &p->drafts_cap, p->drafts_count, sizeof it, err);
         if (rc == 0) {
-            p->drafts[p->drafts_count++] = *draft;
+            p->drafts[p->drafts_count++] = it;
         }
         return rc;
     }
-    sop_sheet_draft_fill(draft);
+    fill(&it);
     return 0;
 }
 
 void sop_plan_fill(struct sop_plan *p)
 {
     for (size_t i = 0; i < p->drafts_count; i++) {
-        sop_sheet_draft_fill(&p->drafts[i]);
+        fill(&p->drafts[i]);
     }
     p->drafts_count = 0;
 }
@@ -583,7 +591,7 @@ static int make_top(struct sop_plan *p, struct sop_pend *d, struct sop_layer *la
         rc = make_body(p, d, image, &to->body, err);
     }
     if (rc == 0 && *top == 1) {
-        rc = fill_or_note(p, d, &draft, err);
+        rc = fill_or_note(p, d, &draft, to->body, err);
         if (rc != 0) {
             sop_body_unref(to->body);
         }

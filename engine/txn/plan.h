@@ -62,6 +62,11 @@ struct sop_plan_value {
     int64_t change;
 };
 
+struct sop_plan_draft {
+    struct sop_sheet_draft sheet;
+    struct sop_body *body; /* over its image; borrowed from a version of the plan */
+};
+
 struct sop_plan {
     struct sop_engine *engine;
     struct sop_arena arena;
@@ -83,7 +88,7 @@ struct sop_plan {
         uint64_t page;
     } * taken; /* ids taken from free lists */
     size_t taken_count, taken_cap;
-    struct sop_sheet_draft *drafts; /* sheets that sop_plan_fill() is to fill */
+    struct sop_plan_draft *drafts; /* what sop_plan_fill() is to fill */
     size_t drafts_count, drafts_cap;
     uint64_t next_page, next_store; /* decoded */
     struct sop_publish *publish;    /* filled by sop_plan_finish */

@@ -590,7 +590,10 @@ static struct sop_slice from_row(const struct sop_order *order,
     sop_sheet_view(draft.image, &sheet);
     ck_assert_uint_eq(sheet.count, row->count);
     ck_assert(sop_slice_eq(sheet.low, meta->low) && sop_slice_eq(sheet.high, meta->high));
+    ck_assert(sheet.head_rate == 0); /* whoever looks too early expects nothing */
     sop_sheet_draft_fill(&draft);
+    sop_sheet_view(draft.image, &sheet);
+    ck_assert(sheet.head_rate > 0);
     return draft.image;
 }
 
