@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define CACHE_BYTES_DEFAULT      (256ull << 20)
+#define MAX_BYTES_LEAST          (4ull << 20)
 #define CACHE_BYTES_MIN          (8ull << 20)
 #define SYNC_INTERVAL_MS_DEFAULT 100
 #define HASH_MOD_DEFAULT         250
@@ -50,6 +51,12 @@ static int check_options(const struct sop_db_options *o, struct sop_err *err)
         return SOP_ERR(err, INVALID, "cache_bytes is %" PRIu64 "; the least is %llu",
                        o->cache_bytes, CACHE_BYTES_MIN);
     }
+    if (o->max_bytes != 0 && o->max_bytes < MAX_BYTES_LEAST) {
+        return SOP_ERR(err, INVALID,
+                       "max_bytes is %" PRIu64 ", less than an empty database needs; give at "
+                       "least %llu, or 0 for no limit",
+                       o->max_bytes, MAX_BYTES_LEAST);
+    }
     if (o->registry_hash_mod < HASH_MOD_DEFAULT || o->registry_hash_mod > HASH_MOD_MAX) {
         return SOP_ERR(err, INVALID, "registry_hash_mod is %u; it must be %d..%d",
                        o->registry_hash_mod, HASH_MOD_DEFAULT, HASH_MOD_MAX);
@@ -87,15 +94,47 @@ static void identity_encode(const struct sop_identity *id, uint8_t to[SOP_IDENTI
     sop_put_u32(to + 12, sop_crc32c(to + 16, SOP_IDENTITY_BYTES - 16, 0));
 }
 
+static int any_name(void *arg, const char *name, struct sop_err *err)
+{
+    (void)name;
+    (void)err;
+    *(bool *)arg = true;
+    return 0;
+}
+
+/* A folder without sop.db: none of a database's (NOT_A_DATABASE), or one whose sop.db is lost?
+ * A creation, a backup and a destruction that were cut short leave nothing in these folders, or
+ * the name of what is not finished. */
+static int without_identity(struct sop_volume *v, struct sop_err *err)
+{
+    static const char *const folders[] = {"members", "checkpoints", "packs"};
+    struct sop_stat unfinished = {0};
+    int rc = sop_volume_stat(v, SOP_DB_UNFINISHED, &unfinished, err);
+    for (size_t i = 0; rc == 0 && i < SOP_ARRAY_LEN(folders); i++) {
+        bool any = false;
+        rc = sop_volume_list(v, folders[i], any_name, &any, err);
+        rc = rc == SOP_ERR_NOT_FOUND ? 0 : rc;
+        if (rc == 0 && any && unfinished.kind == SOP_FILE_ABSENT) {
+            return SOP_ERR(err, DATA_LOSS,
+                           "sop.db is missing in %s, but %s/ holds files of a database; put "
+                           "sop.db back, or restore a backup into another folder",
+                           v->shown, folders[i]);
+        }
+    }
+    return rc != 0 ? rc
+                   : SOP_ERR(err, NOT_A_DATABASE,
+                             "%s holds no database (no file sop.db); check the path, or "
+                             "create one",
+                             v->shown);
+}
+
 int sop_db__identity_read(struct sop_volume *v, const char *name, struct sop_identity *id,
                           struct sop_err *err)
 {
     struct sop_buf file = {0};
     int rc = sop_volume_read_file(v, name, SOP_IDENTITY_BYTES, &file, err);
     if (rc == SOP_ERR_NOT_FOUND) {
-        rc = SOP_ERR(err, NOT_A_DATABASE,
-                     "%s holds no database (no file sop.db); check the path, or create one",
-                     v->shown);
+        rc = without_identity(v, err);
     } else if (rc == SOP_ERR_TOO_LARGE || (rc == 0 && file.len != SOP_IDENTITY_BYTES)) {
         rc = SOP_ERR(err, DATA_LOSS,
                      "sop.db at byte %zu: its size is wrong; restore it from a backup",
@@ -341,6 +380,7 @@ static int open_generation(struct sop_db *db, struct sop_generation **out, struc
                                    .observer = db->options.read_only,
                                    .ignore_os_lock = db->options.ignore_lock,
                                    .chain_dir_slots = db->chain_dir_slots,
+                                   .journal_bytes_max = db->journal_bytes_max,
                                    .host = db->host,
                                    .describe = sop_catalog_describe,
                                    .arg = db};
@@ -425,6 +465,7 @@ int sop_db__open_as(struct sop_db **out, const struct sop_db_place *place,
     db->options = *options;
     db->options.comparers = NULL;
     db->chain_dir_slots = place->chain_dir_slots;
+    db->journal_bytes_max = place->journal_bytes_max;
     sop_mutex_init(&db->mutex, SOP_RANK_DATABASE);
     if (gethostname(db->host, sizeof db->host - 1) != 0) {
         db->host[0] = 0;
@@ -591,12 +632,23 @@ int sop_db_destroy(const char *folder, struct sop_err *err)
         rc = rc == SOP_ERR_BUSY ? rc : 0;
         sop_db_abandon(&db);
     }
-    static const char *const names[] = {
-        SOP_DB_NAME,     "chain", "members",        "registry",
-        "checkpoints",   "packs", SOP_BALLAST_NAME, SOP_BALLAST_OPEN_NAME,
-        SOP_OPTIONS_NAME};
+    /* sop.db last: as long as it is there, what was cut short can be done again. */
+    static const char *const names[] = {"chain",
+                                        "members",
+                                        "registry",
+                                        "checkpoints",
+                                        "packs",
+                                        SOP_BALLAST_NAME,
+                                        SOP_BALLAST_OPEN_NAME,
+                                        SOP_OPTIONS_NAME};
     for (size_t i = 0; i < SOP_ARRAY_LEN(names) && rc == 0; i++) {
         rc = sop_volume_remove_tree(v, names[i], err);
+    }
+    if (rc == 0) {
+        rc = sop_volume_dir_sync(v, "", err);
+    }
+    if (rc == 0) {
+        rc = sop_volume_unlink(v, SOP_DB_NAME, err);
     }
     if (rc == 0) {
         rc = sop_volume_dir_sync(v, "", err);

@@ -4,6 +4,7 @@
 #include "tests/lib/api_kit.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -14,6 +15,7 @@
 
 static struct db_kit kit;
 static struct sop_db_options options;
+static unsigned names;
 
 static void setup(void)
 {
@@ -108,6 +110,51 @@ START_TEST(what_is_no_database_is_not_opened)
 }
 END_TEST
 
+static int count_name(const char *path, const struct stat *st, int type, struct FTW *walk)
+{
+    (void)path;
+    (void)st;
+    (void)type;
+    (void)walk;
+    names++;
+    return 0;
+}
+
+static unsigned names_in_folder(void)
+{
+    names = 0;
+    ck_assert_int_eq(nftw(kit.dir.path, count_name, 16, FTW_PHYS), 0);
+    return names;
+}
+
+/* Nobody makes a new database over what is left of one whose sop.db is lost. */
+START_TEST(a_lost_identity_file_is_no_empty_folder)
+{
+    open_it();
+    db_kit_store(&kit, "s", NULL);
+    db_kit_put(&kit, "s", "k", "v");
+    if (_i == 1) {
+        OK(sop_db_checkpoint(kit.db, &kit.err), kit.err);
+    }
+    OK(sop_db_close(&kit.db, &kit.err), kit.err);
+    char away[600];
+    (void)snprintf(away, sizeof away, "%s.away", kit.dir.path);
+    ck_assert_int_eq(rename(in_folder("sop.db"), away), 0);
+    unsigned before = names_in_folder();
+    for (int create = 0; create < 2; create++) {
+        options.create = create != 0;
+        FAILS(DATA_LOSS, open_rc(), kit.err);
+        ck_assert_ptr_nonnull(strstr(kit.err.text, "sop.db"));
+    }
+    FAILS(DATA_LOSS, sop_db_destroy(kit.dir.path, &kit.err), kit.err);
+    ck_assert_uint_eq(names_in_folder(), before);
+    ck_assert_int_eq(rename(away, in_folder("sop.db")), 0);
+    options.create = false;
+    open_it();
+    ck_assert_str_eq(db_kit_read(&kit, "s", "k"), "v");
+}
+END_TEST
+
 START_TEST(wrong_identity_files)
 {
     static const uint8_t version[] = {2, 0, 0, 0};
@@ -140,9 +187,7 @@ START_TEST(wrong_identity_files)
     ck_assert_int_eq(truncate(in_folder("sop.db"), 100000), 0);
     FAILS(DATA_LOSS, open_rc(), kit.err);
     ck_assert_int_eq(unlink(in_folder("sop.db")), 0);
-    if (!options.create) {
-        FAILS(NOT_A_DATABASE, open_rc(), kit.err);
-    }
+    FAILS(DATA_LOSS, open_rc(), kit.err);
 }
 END_TEST
 
@@ -160,6 +205,9 @@ START_TEST(bad_options_are_refused)
     options.sync_interval_ms = 0;
     FAILS(INVALID, open_rc(), kit.err);
     options = good;
+    options.max_bytes = 4u * MIB - 1;
+    FAILS(INVALID, open_rc(), kit.err);
+    options.max_bytes = 0;
     options.cache_bytes = 8u * MIB - 1;
     FAILS(INVALID, open_rc(), kit.err);
     options = good;
@@ -790,6 +838,7 @@ int main(void)
     tcase_set_timeout(all, 300);
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_test(all, what_is_no_database_is_not_opened);
+    tcase_add_loop_test(all, a_lost_identity_file_is_no_empty_folder, 0, 2);
     tcase_add_loop_test(all, wrong_identity_files, 0, 2);
     tcase_add_test(all, bad_options_are_refused);
     tcase_add_test(all, a_second_opener_is_told_who_has_it);
