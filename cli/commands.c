@@ -130,7 +130,8 @@ static const struct sop_command commands[] = {
      "make an empty database in a folder",
      "The folder is made if it is absent; a folder that holds other things is refused. An "
      "existing database is refused, so init never harms one.\n"
-     "The limit of --max-bytes is part of the database and cannot be changed: stats shows it, "
+     "The limit of --max-bytes is part of the database for good, though each opening may have "
+     "another: stats shows it, "
      "each opening may have another one (--max-bytes of the commands that write, max_bytes of "
      "the library), and a backup keeps it.",
      "sopctl init ./shop\nsopctl init --db ./shop\nsopctl init ./cache --max-bytes 2G",

@@ -551,6 +551,10 @@ static const char *hint_of(const char *command, const struct sop_err *err)
         }
         return "`sopctl init PATH` makes a database";
     }
+    if (strstr(err->text, "sopctl repair") != NULL || strstr(err->text, "restore ") != NULL ||
+        strstr(err->text, "put sop.db back") != NULL) {
+        return NULL; /* the message knows better */
+    }
     const char *hint = strstr(sop_err_text(err->code), "; ");
     char self[64];
     snprintf(self, sizeof self, "`sopctl %s`", command);

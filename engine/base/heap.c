@@ -30,6 +30,8 @@
 #define TRIES       8u /* chunks looked at in the bin where some are too small */
 #define WARM_MAX    4u /* chunks without a block that keep their memory */
 
+_Static_assert(sizeof(size_t) >= 8, "the reserved addresses need 64 bits");
+
 struct chunk {
     struct chunk *next, **link; /* in its list */
     uint64_t used[WORDS];

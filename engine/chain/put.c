@@ -403,8 +403,8 @@ int sop_chain__gate(struct sop_chain *c, const char *dir, struct sop_err *err)
         }
         if (found.kind == SOP_FILE_ABSENT) {
             return SOP_ERR(err, SEALED,
-                           "%s is missing: truncated, a newer manifest helps; if there is "
-                           "none, sopctl repair may",
+                           "%s is missing; if opening again says the same, `sopctl repair` "
+                           "makes it anew where that is safe",
                            path);
         }
         return SOP_ERR(err, DATA_LOSS,

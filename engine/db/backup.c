@@ -18,12 +18,13 @@
 
 #include <errno.h>
 
-#define BATCH_ITEMS      10000
-#define BATCH_BYTES      (8u << 20)
-#define PIECE_BYTES      ((size_t)1 << 20)
-#define APPEND_BYTES_MAX (4u << 20) /* longer values are streamed, into a file of their own */
-#define COPY_CACHE_BYTES (64ull << 20)
-#define COPY_TIME_MS     (60u * 60 * 1000)
+#define BATCH_ITEMS        10000
+#define BATCH_BYTES        (8u << 20)
+#define PIECE_BYTES        ((size_t)1 << 20)
+#define APPEND_BYTES_MAX   (4u << 20) /* longer values are streamed, into a file of their own */
+#define COPY_JOURNAL_BYTES (1u << 20)
+#define COPY_CACHE_BYTES   (64ull << 20)
+#define COPY_TIME_MS       (60u * 60 * 1000)
 
 /* ---- the folder of the copy ----------------------------------------------------------------
  */
@@ -498,8 +499,10 @@ static int fill(struct target *t, const struct sop_db *source, struct copy *c,
     options.durability = SOP_DURABLE_NONE; /* all of it is synced in the end */
     options.max_bytes = source->identity.max_bytes;
     options.registry_hash_mod = source->identity.registry_hash_mod;
-    struct sop_db_place place = {
-        .volume = t->volume, .env = sop_env_system(), .name = SOP_DB_UNFINISHED};
+    struct sop_db_place place = {.volume = t->volume,
+                                 .env = sop_env_system(),
+                                 .name = SOP_DB_UNFINISHED,
+                                 .journal_bytes_max = COPY_JOURNAL_BYTES};
     int rc = sop_db__open_as(&c->to, &place, &options, err);
     if (rc != 0) {
         return rc;
@@ -507,6 +510,9 @@ static int fill(struct target *t, const struct sop_db *source, struct copy *c,
     /* What the source could keep the copy may keep, even while its journal is there, too. */
     c->to->now->engine->options.max_bytes = 0;
     rc = copy_all(c, err);
+    for (int i = 0; i < SOP_CHECKPOINTS_KEPT && rc == 0; i++) { /* the journals go */
+        rc = sop_db_checkpoint(c->to, err);
+    }
     if (rc != 0) {
         sop_db_abandon(&c->to);
         return rc;

@@ -54,7 +54,8 @@ struct sop_db {
     char host[SOP_DB_HOST_BYTES];
     struct sop_identity identity;
     uint32_t chain_dir_slots;
-    struct sop_mutex mutex; /* generation, users */
+    uint64_t journal_bytes_max; /* as in struct sop_db_place */
+    struct sop_mutex mutex;     /* generation, users */
     struct sop_generation *now;
     uint64_t users; /* transactions and snapshots that are open */
 };
@@ -73,7 +74,8 @@ struct sop_db_place {
     struct sop_volume *volume;
     struct sop_env *env;
     const char *name;
-    uint32_t chain_dir_slots; /* 0 = default */
+    uint32_t chain_dir_slots;   /* 0 = default */
+    uint64_t journal_bytes_max; /* of a journal file that is made ahead; 0 = default */
 };
 int sop_db__open_as(struct sop_db **out, const struct sop_db_place *place,
                     const struct sop_db_options *options, struct sop_err *err) SOP_MUST_USE;

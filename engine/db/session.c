@@ -94,10 +94,13 @@ int sop_txn_begin(struct sop_txn **out, struct sop_db *db,
     rc = sop_engine_begin(&t, e, options->mode, at, options->max_time_ms, options->memory_bytes,
                           err);
     if (rc == 0 && sop_lsn_cmp(t->lsn, options->not_before) < 0) {
-        rc = SOP_ERR(
-            err, NOT_FOUND,
-            "the newest state is %" PRIu64 "/%" PRIu64 ", older than %" PRIu64 "/%" PRIu64,
-            t->lsn.slot, t->lsn.record, options->not_before.slot, options->not_before.record);
+        rc = sop_txn_assure(t, err);
+        rc = rc != 0 ? rc
+                     : SOP_ERR(err, NOT_FOUND,
+                               "the newest state is %" PRIu64 "/%" PRIu64
+                               ", older than %" PRIu64 "/%" PRIu64,
+                               t->lsn.slot, t->lsn.record, options->not_before.slot,
+                               options->not_before.record);
         sop_engine_end(t);
     }
     if (rc != 0) {

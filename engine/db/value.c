@@ -200,6 +200,9 @@ int sop_value_finish(struct sop_value_writer **writer, struct sop_err *err)
     } else if (w->bytes > 0) {
         atomic_fetch_add(&e->value_writers, 1);
         rc = sop_pack_stream_finish(&w->stream, &place, err);
+        if (rc == SOP_ERR_NOSPACE) {
+            sop_engine_short_of_space(e);
+        }
         if (rc == 0) {
             rc = sop_txn_wrote_value(w->store->txn, &place, err);
         }

@@ -778,6 +778,23 @@ static int check_comparers(struct sop_db *db, struct sop_err *err)
     return rc;
 }
 
+/* The same of the state that will be read: the owner may have gone on since. */
+static int check_orders(struct sop_engine *e, struct sop_err *err)
+{
+    int rc = 0;
+    sop_mutex_lock(&e->trees_mutex);
+    for (size_t i = 0; i < e->trees_count && rc == 0; i++) {
+        if (e->trees[i]->needs_comparer) {
+            rc = SOP_ERR(err, UNSUPPORTED,
+                         "store %" PRIu64 " is ordered by a comparer that was not given; only "
+                         "a program that registers it can verify the database",
+                         e->trees[i]->id);
+        }
+    }
+    sop_mutex_unlock(&e->trees_mutex);
+    return rc;
+}
+
 int sop_db_verify(struct sop_db *db, bool deep, sop_report_fn report, sop_progress_fn progress,
                   void *arg, struct sop_verify_result *result, struct sop_err *err)
 {
@@ -793,6 +810,11 @@ int sop_db_verify(struct sop_db *db, bool deep, sop_report_fn report, sop_progre
         return rc;
     }
     struct sop_generation *g = sop_db__enter(db);
+    rc = check_orders(g->engine, err);
+    if (rc != 0) {
+        sop_db__leave(db, g);
+        return rc;
+    }
     struct sop_verify v = {.db = db,
                            .engine = g->engine,
                            .deep = deep,

@@ -31,6 +31,8 @@ bool sop_ballast_make_for_opening(struct sop_volume *v, uint64_t *made);
  * larger. Errors are of no matter: then there is none, and the engine knows. Maintain lock
  * held. */
 void sop_ballast_make(struct sop_engine *e, bool all);
+/* Bytes that the one for checkpoints should have; 0: none. Any thread. */
+uint64_t sop_ballast_wanted(const struct sop_engine *e);
 /* What one takes now; 0: there is none. */
 uint64_t sop_ballast_bytes(struct sop_volume *v, enum sop_ballast which);
 /* Removes it; true if there was one. By an opening, or with the maintain lock held. */

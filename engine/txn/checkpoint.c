@@ -759,7 +759,9 @@ static int checkpoints(struct sop_engine *e, int count, struct sop_err *err)
     struct sop_err later = {0};
     int rc = checkpoint_anyhow(e, why);
     int more = rc;
-    for (int i = 1; more == 0 && (i < count || atomic_load(&e->space_short)); i++) {
+    count = atomic_load(&e->space_short) && count < SOP_CHECKPOINTS_KEPT ? SOP_CHECKPOINTS_KEPT
+                                                                         : count;
+    for (int i = 1; more == 0 && i < count; i++) {
         more = checkpoint_anyhow(e, &later);
         if (more == 0 && i + 1 >= SOP_CHECKPOINTS_KEPT) {
             atomic_store(&e->space_short, false);

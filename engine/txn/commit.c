@@ -319,6 +319,9 @@ static int decide(struct batch *b, enum sop_record_kind kind, struct sop_err *er
                           err);
     if (rc == SOP_ERR_SEALED && decided) {
         sop_engine_stop(e, SOP_ERR_STOPPED, err); /* committed, and the last thing done here */
+    } else if (rc == SOP_ERR_SEALED) { /* not committed: whoever has it now may be asked */
+        sop_engine_stop(e, SOP_ERR_STOPPED, err);
+        return rc;
     } else if (rc != 0) {
         return sop_engine_append_failed(e, rc, err);
     }
@@ -349,7 +352,7 @@ static int run(struct batch *b, struct sop_txn **txns, uint32_t count)
             fail(t, rc, &err);
             memset(&err, 0, sizeof err);
         } else if (!has_changes(t)) {
-            t->rc = 0;
+            t->rc = sop_txn_assure(t, &t->err); /* handles alone may be all that it was told */
             t->result.lsn = t->lsn;
             t->result.durable = e->options.durability;
         } else {
@@ -584,7 +587,7 @@ int sop_engine_commit(struct sop_txn *t, struct sop_err *err)
     if (t->mode != SOP_WRITE) {
         t->result.lsn = t->lsn;
         t->result.durable = e->options.durability;
-        return 0;
+        return sop_txn_assure(t, err);
     }
     int rc = t->internal ? 0 : make_room(e, t, err);
     if (rc != 0) {

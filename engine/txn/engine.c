@@ -11,6 +11,8 @@
 #include "engine/txn/plan.h"
 
 #define OPEN_TRIES_MAX           8
+#define ROOM_ENOUGH              (16ull << 20) /* for any opening without a long unsynced tail */
+#define QUOTA_JOURNAL_PART       16 /* of max_bytes: the largest journal file made ahead */
 #define CHECKPOINT_BYTES_DEFAULT (64ull << 20)
 /* What ended transactions leave to the next ones: so much, or a part of the cache budget. */
 #define ARENAS_BYTES_MAX ((size_t)16 << 20)
@@ -529,6 +531,20 @@ static int load_state(struct sop_engine *e, const struct sop_manifest *m, struct
     return rc != 0 ? rc : load_catalog(e, err);
 }
 
+/* Journals that are made ahead shall not eat up a quota. */
+static void size_journals(const struct sop_engine_options *e, struct sop_chain_options *o)
+{
+    uint64_t most = e->journal_bytes_max != 0 ? e->journal_bytes_max : SOP_JOURNAL_BYTES_MAX;
+    uint64_t least = e->journal_bytes_min != 0 ? e->journal_bytes_min : SOP_JOURNAL_BYTES_MIN;
+    uint64_t part = e->max_bytes / QUOTA_JOURNAL_PART;
+    if (e->max_bytes != 0 && part < most) {
+        most = part - part % SOP_BLOCK_BYTES;
+        most = most > SOP_JOURNAL_BYTES_LEAST ? most : SOP_JOURNAL_BYTES_LEAST;
+    }
+    o->journal_bytes_max = most;
+    o->journal_bytes_min = least < most ? least : most;
+}
+
 /* Brings a loaded state to the head. */
 static int follow_chain(struct sop_engine *e, const struct sop_manifest *m, struct sop_err *err)
 {
@@ -539,9 +555,9 @@ static int follow_chain(struct sop_engine *e, const struct sop_manifest *m, stru
                                   .observer = e->options.observer,
                                   .ignore_os_lock = e->options.ignore_os_lock,
                                   .dir_slots = e->options.chain_dir_slots,
-                                  .journal_bytes_min = e->options.journal_bytes_min,
                                   .host = e->options.host};
     memcpy(o.database_id, e->options.database_id, sizeof o.database_id);
+    size_journals(&e->options, &o);
     o.start = m == NULL ? e->options.genesis : m->point;
     if (m != NULL) {
         o.state = sop_buf_slice(&m->chain_state);
@@ -830,6 +846,11 @@ static int open_with_ballast(struct sop_engine **out, const struct sop_engine_op
     int rc = open_tries(out, options, err);
     bool tight = rc == SOP_ERR_NOSPACE && !options->observer;
     for (size_t i = 0; i < SOP_ARRAY_LEN(order) && rc == SOP_ERR_NOSPACE && tight; i++) {
+        uint64_t room = 0;
+        if (i > 0 && sop_volume_space(options->volume, &room, NULL) == 0 &&
+            room > ROOM_ENOUGH) {
+            break; /* it is not room that is missing: inodes, perhaps */
+        }
         if (sop_ballast_give_up(options->volume, order[i])) {
             rc = open_tries(out, &small, err);
         }

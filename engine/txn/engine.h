@@ -25,6 +25,7 @@ struct sop_engine_options {
     bool ignore_os_lock;
     uint32_t chain_dir_slots;   /* 0 = default; tests use few */
     uint64_t journal_bytes_min; /* first journal file; 0 = default */
+    uint64_t journal_bytes_max; /* of one that is made ahead; 0 = default, less under a quota */
     const char *host;
     /* Fills order, slot length and so on of a tree from its catalog record, at open, in replay
      * and when a store is created. UNSUPPORTED: a comparer is missing; for an observer it may
@@ -107,6 +108,7 @@ struct sop_engine {
     _Atomic uint64_t space_hold_at; /* volume_bytes from which commits look themselves */
     uint64_t space_room;            /* bytes free after that checkpoint; maintain lock */
     bool ballast_open_missing, ballast_missing; /* in part or in full; maintain lock */
+    uint64_t ballast_retry_ns; /* monotonic: it could not be made, not again before */
     pthread_t thread;
     bool thread_runs;
     bool thread_ends; /* thread_mutex */

@@ -21,6 +21,7 @@
 #define LOOK_BYTES_MIN  (1u << 20) /* it is no use to look more often */
 #define WORTH_BYTES     (128u << 10) /* less is no reason to write a checkpoint */
 #define GAINED_BYTES    (256u << 10) /* so much more room is a reason to try again */
+#define KEPT_BYTES_MAX  (4ull << 20) /* what compaction needs beside a checkpoint, at most */
 #define RECORD_BYTES    256u         /* header of a sheet's record in a pack, and padding */
 #define REGISTRY_BYTES  (64u << 10)  /* manifest, and what file systems add */
 #define PAGES_PER_EPOCH 256
@@ -134,7 +135,7 @@ static struct look look(struct sop_engine *e)
     uint64_t left = l.bytes < l.fits ? l.fits - l.bytes : 0;
     uint64_t some = left / LOOK_PART > LOOK_BYTES_MIN ? left / LOOK_PART : LOOK_BYTES_MIN;
     atomic_store(&e->space_look_at, now + some);
-    atomic_store(&e->space_hold_at, e->ballast_missing ? 0 : now + left);
+    atomic_store(&e->space_hold_at, now + left);
     return l;
 }
 
@@ -153,7 +154,8 @@ bool sop_engine__space_due(struct sop_engine *e)
     }
     bool changed = atomic_load(&e->pages.moment) != atomic_load(&e->space_moment);
     if (atomic_load(&e->space_short)) {
-        return changed || l.room / 2 > e->space_room + GAINED_BYTES;
+        uint64_t gained = l.room / 2 > e->space_room ? l.room / 2 - e->space_room : 0;
+        return changed || gained > GAINED_BYTES;
     }
     if (!changed || l.bytes < WORTH_BYTES || l.bytes <= l.fits) {
         return false;
@@ -171,11 +173,15 @@ static uint64_t reserve(struct sop_engine *e)
     return open + sop_ballast_bytes(e->volume, SOP_BALLAST_CHECKPOINT);
 }
 
-/* The journal takes `more`, and folding it takes as much again. */
+/* The journal takes `more`, and folding it takes as much again. A part of what is set aside
+ * stays for whoever deletes and compacts then: compaction writes what it moves before it frees.
+ */
 static bool fits_after(struct sop_engine *e, const struct look *l, uint64_t more)
 {
-    return l->room == UINT64_MAX || (!e->ballast_missing && more < UINT64_MAX / 4 &&
-                                     l->bytes + 2 * more <= l->room + reserve(e));
+    uint64_t kept = sop_ballast_wanted(e) / 2;
+    kept = kept < KEPT_BYTES_MAX ? kept : KEPT_BYTES_MAX;
+    return l->room == UINT64_MAX ||
+           (more < UINT64_MAX / 4 && l->bytes + 2 * more + kept <= l->room + reserve(e));
 }
 
 int sop_engine__make_space(struct sop_engine *e, uint64_t more, struct sop_err *err)

@@ -385,7 +385,10 @@ static int posix_space(struct sop_volume *v, uint64_t *free_bytes, struct sop_er
     if (rc != 0) {
         return SOP_VOLUME__ERR(err, errno, "free space of %s", v->shown);
     }
-    *free_bytes = (uint64_t)st.f_bavail * (uint64_t)st.f_frsize;
+    /* All zeros: a file system without limits (tmpfs with size=0), or one that does not tell.
+     */
+    uint64_t blocks = geteuid() == 0 ? st.f_bfree : st.f_bavail; /* root has the reserve, too */
+    *free_bytes = st.f_blocks == 0 ? UINT64_MAX : blocks * (uint64_t)st.f_frsize;
     return 0;
 }
 

@@ -179,7 +179,8 @@ struct sop_verify_result {
  * page and byte accounted for once. A damaged checkpoint that opening could do without counts
  * as an error until a new one has taken its place. What history lies behind the newest
  * checkpoint is proved by opening. With `deep` every record of every pack file is read, too,
- * the history since the older checkpoint, and every small file; damage that nothing depends on,
+ * the history since the older checkpoint (all of it while there is one), and every small file;
+ * damage that nothing depends on,
  * and that a power loss may leave as well, is a warning. *result (may be NULL) is filled. Any
  * thread; the maintenance of the database waits meanwhile, so report and progress must not call
  * it. UNSUPPORTED: the comparer of a store was not given; nothing was looked at. DATA_LOSS if
@@ -268,8 +269,9 @@ SOP_API int sop_txn_begin(struct sop_txn **out, struct sop_db *db,
 /* Ends the transaction; *txn becomes NULL (but see sop_txn_prepare). 0: committed, *result (may
  * be NULL) filled. CONFLICT (the text names the store), TIMEOUT: nothing happened, run it
  * again. UNKNOWN: the outcome is not known; result->id is filled: ask sop_txn_status() after
- * reopening. QUOTA, NOSPACE, NOMEM, LIMIT: nothing happened. IO: nothing happened, the database
- * has stopped. Its thread; hooks are called before it returns. */
+ * reopening. QUOTA, NOSPACE, NOMEM, LIMIT: nothing happened. IO, SEALED (another opener has
+ * taken the database over): nothing happened, and the database has stopped. Its thread; hooks
+ * are called before it returns. */
 SOP_API int sop_txn_commit(struct sop_txn **txn, struct sop_commit *result,
                            struct sop_err *err) SOP_MUST_USE;
 /* Nothing of it happens. *txn becomes NULL, and with it all that was opened in it. Its thread.

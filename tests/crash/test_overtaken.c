@@ -280,12 +280,41 @@ START_TEST(a_relieved_owner_commits_nothing_and_copies_nothing)
         struct sop_entry e = entry("k", "relieved");
         struct sop_txn *t = db_kit_begin(&owner, SOP_WRITE);
         OK(sop_upsert(db_kit_open(&owner, t, "s"), &e, &owner.err), owner.err); /* blind */
-        FAILS(STOPPED, sop_txn_commit(&t, NULL, &owner.err), owner.err);
+        FAILS(SEALED, sop_txn_commit(&t, NULL, &owner.err), owner.err);
     }
     sop_db_abandon(&owner.db);
     ck_assert_str_eq(db_kit_read(&taker, "s", "k"), "newer");
     sop_db_abandon(&taker.db);
     sop_volume_destroy(target);
+    sop_volume_destroy(disk);
+}
+END_TEST
+
+/* _i: SOP_WRITE or SOP_READ. Nothing was asked but a handle; and what is not there yet. */
+START_TEST(a_relieved_owner_confirms_nothing)
+{
+    struct sop_txn_options o;
+    struct sop_txn *t = NULL;
+    OK(sop_volume_sim_new(&disk, &owner.err), owner.err);
+    OK(open_on(disk, false, &owner), owner.err);
+    db_kit_store(&owner, "s", NULL);
+    db_kit_put(&owner, "s", "k", "older");
+    t = db_kit_begin(&owner, SOP_READ); /* the facts of the store are known from now on */
+    (void)db_kit_open(&owner, t, "s");
+    sop_txn_rollback(&t);
+    relieve();
+    sop_txn_options_init(&o);
+    o.mode = _i < 2 ? SOP_WRITE : SOP_READ;
+    if (_i % 2 == 0) {
+        OK(sop_txn_begin(&t, owner.db, &o, &owner.err), owner.err);
+        (void)db_kit_open(&owner, t, "s");
+        FAILS(SEALED, sop_txn_commit(&t, NULL, &owner.err), owner.err);
+    } else {
+        o.not_before = (struct sop_lsn){UINT64_MAX, 0};
+        FAILS(SEALED, sop_txn_begin(&t, owner.db, &o, &owner.err), owner.err);
+    }
+    sop_db_abandon(&owner.db);
+    sop_db_abandon(&taker.db);
     sop_volume_destroy(disk);
 }
 END_TEST
@@ -298,6 +327,7 @@ int main(void)
     tcase_add_loop_test(t, an_opening_that_is_overtaken_loses_nothing, 0, 2);
     tcase_add_loop_test(t, a_relieved_owner_answers_nothing, 0, QUESTIONS);
     tcase_add_loop_test(t, a_relieved_owner_commits_nothing_and_copies_nothing, 0, 2);
+    tcase_add_loop_test(t, a_relieved_owner_confirms_nothing, 0, 4);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_set_fork_status(r, CK_NOFORK);

@@ -39,7 +39,7 @@ contains "version" "$out" "sopctl 0."
 expect 0 env -u SOP_DB "$ctl" --help
 contains "help names commands" "$out" "store create"
 for command in init "store create" "store list" "store info" "store change" "store drop" put get \
-    del count scan load dump verify stats backup restore compact checkpoint doctor completion; do
+    del count scan load dump verify stats backup restore compact checkpoint doctor repair completion; do
     # shellcheck disable=SC2086 # two words are meant
     expect 0 "$ctl" $command --help
     contains "help of $command" "$out" "usage: sopctl $command"

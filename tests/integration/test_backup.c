@@ -6,6 +6,8 @@
 #include "tests/lib/tmpdir.h"
 
 #include <check.h>
+#include <ftw.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,6 +91,41 @@ START_TEST(a_copy_has_everything_and_its_own_id)
     ck_assert_uint_eq(copy->identity.max_bytes, 1ull << 40);
     ck_assert_int_eq(sop_db_close(&copy, NULL), 0);
     ck_assert(!exists(f.copy, "sop.db.unfinished"));
+    fixture_fini(&f);
+}
+END_TEST
+
+static uint64_t folder_bytes;
+static int add_bytes(const char *path, const struct stat *st, int type, struct FTW *walk)
+{
+    (void)path;
+    (void)walk;
+    folder_bytes += type == FTW_F ? (uint64_t)st->st_blocks * 512 : 0;
+    return 0;
+}
+
+static uint64_t bytes_below(const char *folder)
+{
+    folder_bytes = 0;
+    ck_assert_int_eq(nftw(folder, add_bytes, 16, FTW_PHYS), 0);
+    return folder_bytes;
+}
+
+/* The records by which a copy is made do not stay in it. */
+START_TEST(a_copy_is_compact)
+{
+    struct fixture f;
+    struct sop_err err = {0};
+    struct sop_db_stats stats = {.size = sizeof stats};
+    fixture_init(&f);
+    sample_fill(f.db, (unsigned)test_scale(20000, 40000, 400000));
+    ck_assert_int_eq(sop_db_compact(f.db, &err), 0);
+    ck_assert_int_eq(sop_db_stats(f.db, &stats, &err), 0);
+    ck_assert_msg(sop_db_backup(f.db, f.copy, NULL, NULL, &err) == 0, "%s", err.text);
+    uint64_t bytes = bytes_below(f.copy);
+    printf("backup: %" PRIu64 " KiB of packs are copied into %" PRIu64 " KiB of files\n",
+           stats.pack_bytes / 1024, bytes / 1024);
+    ck_assert_uint_lt(bytes, stats.pack_bytes * 5 / 4 + (4u << 20));
     fixture_fini(&f);
 }
 END_TEST
@@ -368,6 +405,7 @@ int main(void)
     TCase *t = tcase_create("backup");
     tcase_set_timeout(t, 600);
     tcase_add_test(t, a_copy_has_everything_and_its_own_id);
+    tcase_add_test(t, a_copy_is_compact);
     tcase_add_test(t, an_empty_database_is_copied);
     tcase_add_test(t, a_backup_of_a_copy_into_a_folder_that_is_there);
     tcase_add_test(t, a_copy_made_beside_commits_is_one_state);

@@ -1,7 +1,9 @@
 /* The limit max_bytes: values in packs count, deletes and compaction run all the same and give
  * room for new items. */
+#include "engine/db/db_int.h"
 #include "tests/lib/api_kit.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define VALUE_BYTES 100000u
@@ -69,12 +71,51 @@ START_TEST(compaction_brings_a_full_database_below_its_limit)
 }
 END_TEST
 
+/* A bulk load of large records, which go into journals that are made ahead. */
+START_TEST(a_bulk_load_stops_near_the_limit)
+{
+    enum { ITEMS = 2000, BYTES = 200 };
+    struct sop_db_options o;
+    static char value[BYTES + 1];
+    memset(value, 'v', BYTES);
+    tmpdir_init(&kit.dir);
+    sop_db_options_init(&o);
+    o.create = true;
+    o.max_bytes = MOST_BYTES;
+    OK(sop_db_open(&kit.db, kit.dir.path, &o, &kit.err), kit.err);
+    db_kit_store(&kit, "s", NULL);
+    int rc = 0;
+    unsigned n = 0;
+    uint64_t most = 0;
+    uint64_t bytes = 0;
+    for (; rc == 0 && n < MOST_BYTES / BYTES; n += ITEMS) {
+        struct sop_txn *t = db_kit_begin(&kit, SOP_WRITE);
+        struct sop_store *s = db_kit_open(&kit, t, "s");
+        for (unsigned i = n; i < n + ITEMS; i++) {
+            char key[16];
+            (void)snprintf(key, sizeof key, "%08u", i);
+            struct sop_entry e = {.key = text(key), .value = text(value)};
+            OK(sop_add(s, &e, &kit.err), kit.err);
+        }
+        rc = sop_txn_commit(&t, NULL, &kit.err);
+        OK(sop_engine_volume_bytes(kit.db->now->engine, &bytes, &kit.err), kit.err);
+        most = bytes > most ? bytes : most;
+    }
+    printf("quota: %u items, at most %" PRIu64 " KiB of files under a limit of %u KiB\n", n,
+           most / 1024, MOST_BYTES / 1024);
+    ck_assert_int_eq(rc, SOP_ERR_QUOTA);
+    ck_assert_uint_lt(most, MOST_BYTES / 8 * 9);
+    db_kit_fini(&kit);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("quota");
     TCase *t = tcase_create("quota");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, compaction_brings_a_full_database_below_its_limit);
+    tcase_add_test(t, a_bulk_load_stops_near_the_limit);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
