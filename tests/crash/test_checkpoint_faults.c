@@ -196,7 +196,7 @@ int main(void)
 {
     Suite *s = suite_create("checkpoint_faults");
     TCase *t = tcase_create("checkpoints");
-    tcase_set_timeout(t, (double)test_scale(300, 1800, 86400));
+    tcase_set_timeout(t, (double)test_scale(900, 1800, 86400));
     tcase_add_loop_test(t, power_loss_after_a_failed_checkpoint, 0, (int)SOP_ARRAY_LEN(plans));
     tcase_add_loop_test(t, the_next_checkpoint_works, 0, (int)SOP_ARRAY_LEN(plans));
     suite_add_tcase(s, t);

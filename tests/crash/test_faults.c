@@ -190,7 +190,7 @@ int main(void)
 {
     Suite *suite = suite_create("faults");
     TCase *tcase = tcase_create("volume");
-    tcase_set_timeout(tcase, (double)test_scale(600, 1800, 86400));
+    tcase_set_timeout(tcase, (double)test_scale(1200, 1800, 86400));
     tcase_add_loop_test(tcase, every_operation_fails, 0,
                         (int)(script_count() * SOP_ARRAY_LEN(modes)));
     tcase_add_loop_test(tcase, full_volume, 0, (int)script_count());

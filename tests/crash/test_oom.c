@@ -92,7 +92,7 @@ int main(void)
 {
     Suite *suite = suite_create("allocations");
     TCase *tcase = tcase_create("scripts");
-    tcase_set_timeout(tcase, (double)test_scale(600, 1800, 86400));
+    tcase_set_timeout(tcase, (double)test_scale(1200, 1800, 86400));
     tcase_add_loop_test(tcase, every_allocation_fails, 0, (int)script_count());
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
