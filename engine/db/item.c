@@ -112,8 +112,12 @@ int sop_store__value(struct sop_store *s, struct sop_slice full_key, struct sop_
     struct sop_pack_owner owner = {
         .type = SOP_PACK_VALUE, .store = s->tree->id, .key = full_key};
     struct sop_place place;
+    int rc = sop_engine_room_for_value(e, value.len, err);
+    if (rc != 0) {
+        return rc;
+    }
     atomic_fetch_add(&e->value_writers, 1);
-    int rc = sop_packs_append(e->packs, &owner, value, &place, err);
+    rc = sop_packs_append(e->packs, &owner, value, &place, err);
     if (rc == 0) {
         rc = sop_txn_wrote_value(s->txn, &place, err);
     }

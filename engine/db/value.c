@@ -111,7 +111,10 @@ int sop_value_write(struct sop_value_writer *w, struct sop_slice bytes, struct s
     if (rc != 0) {
         return rc;
     }
-    rc = sop_pack_stream_write(w->stream, bytes, err);
+    rc = sop_engine_room_for_value(w->store->txn->engine, bytes.len, err);
+    if (rc == 0) {
+        rc = sop_pack_stream_write(w->stream, bytes, err);
+    }
     if (rc == 0) {
         w->bytes += bytes.len;
     } else {

@@ -204,6 +204,10 @@ void sop_engine__space_look(struct sop_engine *e);
  * maintain lock. */
 int sop_engine__make_space(struct sop_engine *e, uint64_t more,
                            struct sop_err *err) SOP_MUST_USE;
+/* The same before a value is written ahead of its commit: what that would refuse would stay as
+ * garbage in its pack, and whoever tries again and again would fill the volume with it. */
+int sop_engine_room_for_value(struct sop_engine *e, uint64_t bytes,
+                              struct sop_err *err) SOP_MUST_USE;
 int sop_engine__sweep(struct sop_engine *e, struct sop_err *err) SOP_MUST_USE;
 /* Removes manifests and extents that no kept checkpoint names. */
 int sop_engine__sweep_checkpoints(struct sop_engine *e, struct sop_err *err) SOP_MUST_USE;

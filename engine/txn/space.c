@@ -208,3 +208,10 @@ int sop_engine__make_space(struct sop_engine *e, uint64_t more, struct sop_err *
                           "free space there, or delete and compact",
                           more);
 }
+
+int sop_engine_room_for_value(struct sop_engine *e, uint64_t bytes, struct sop_err *err)
+{
+    uint64_t all = atomic_load_explicit(&e->volume_bytes, memory_order_relaxed);
+    uint64_t hold_at = atomic_load_explicit(&e->space_hold_at, memory_order_relaxed);
+    return all + bytes <= hold_at ? 0 : sop_engine__make_space(e, bytes, err);
+}

@@ -95,9 +95,9 @@ if [ -d /proc/self ]; then
 fi
 
 # a limit on bytes: refused, and what is there stays
-head -c 2000000 /dev/urandom >"$work/random"
+head -c 5000000 /dev/urandom >"$work/random"
 expect 0 "$ctl" store create limited
-expect 3 "$ctl" put limited big --file "$work/random" --max-bytes 1M
+expect 3 "$ctl" put limited big --file "$work/random" --max-bytes 4M
 expect 1 "$ctl" get limited big
 expect 0 "$ctl" stats -o json
 same "the database itself has no limit" "$("$json" max_bytes <"$work/out")" "0"
