@@ -73,6 +73,15 @@ static uint8_t *base(void)
     return atomic_load_explicit(&heap.base, memory_order_relaxed);
 }
 
+static void reserve(void);
+
+/* Another thread may have made the mutex a moment ago. */
+static void before_fork(void)
+{
+    (void)pthread_once(&heap.once, reserve);
+    lock();
+}
+
 static void reserve(void)
 {
     sop_mutex_init(&heap.mutex, SOP_RANK_HEAP);
@@ -81,7 +90,7 @@ static void reserve(void)
     if (at == MAP_FAILED) {
         return; /* a limit on address space, perhaps */
     }
-    if (pthread_atfork(lock, unlock, unlock) != 0) {
+    if (pthread_atfork(before_fork, unlock, unlock) != 0) {
         (void)munmap(at, bytes);
         return;
     }
