@@ -23,10 +23,8 @@
 /* Beside what the cache holds: what a transaction of 10,000 items needs, buffers of journal and
  * packs, page frames, stacks, the library itself. Measured at full scale: 3 to 42 MiB. */
 #define OVERHEAD_BYTES (64u * MIB)
-/* malloc() keeps what was freed: pages of all sizes come and go, and at the peak up to half of
- * what is resident is not in use. malloc_trim() gives it back, so what is resident after that
- * is what the database holds. */
-#define HEAP_FACTOR  2u
+/* malloc() keeps what was freed: malloc_trim() gives it back, so what is resident after that is
+ * what the database holds. At the peak there is what commits and a checkpoint work with. */
 #define OPEN_NS_MAX  1000000000u
 #define DELETES_EACH 10000u
 
@@ -214,8 +212,9 @@ static void check_memory(const char *when, uint64_t base_kib, uint64_t budget)
            " MiB when malloc has given back what was freed\n",
            when, held / MIB);
     if (in_full()) {
-        ck_assert_uint_lt(held, stats.cache_used_bytes + OVERHEAD_BYTES);
-        ck_assert_uint_lt(most, budget * HEAP_FACTOR + OVERHEAD_BYTES);
+        /* A fifth of large blocks' memory may lie between them (engine/base/heap.h). */
+        ck_assert_uint_lt(held, stats.cache_used_bytes / 4 * 5 + OVERHEAD_BYTES);
+        ck_assert_uint_lt(most, budget / 4 * 7 + OVERHEAD_BYTES);
     }
 }
 
