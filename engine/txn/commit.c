@@ -18,7 +18,6 @@
 
 /* The buffer of records stays from one batch to the next up to this size: the system takes
  * longer to give pages for a new one than it takes to fill them. */
-#define BATCHES_LED_MAX   4u /* in a row by one thread */
 #define RECORD_BYTES_KEPT (4u << 20)
 #define TXN_BYTES_COUNTED                                                                      \
     (256u << 20) /* nearer to a full volume, what a commit adds is counted */
@@ -508,23 +507,19 @@ static void run_all(struct sop_engine *e, struct batch *b, struct sop_txn **txns
     sop_cache_trim(&e->cache);
 }
 
-/* Leads one batch, or a few where none of them waits for the volume: another leader would have
- * to be woken first, which takes longer than its batch. Queue lock held on entry and exit. */
+/* Leads one batch. Queue lock held on entry and exit. */
 static void lead(struct sop_engine *e)
 {
     struct sop_txn *txns[SOP_BATCH_TXNS_MAX];
     struct batch b; /* large, and filled by run() or reserve() */
-    unsigned batches = e->options.durability == SOP_DURABLE_COMMIT ? 1 : BATCHES_LED_MAX;
     e->leading = true;
-    do {
-        uint32_t count = take(e, txns);
-        sop_mutex_unlock(&e->queue);
-        run_all(e, &b, txns, count);
-        sop_mutex_lock(&e->queue);
-        for (uint32_t i = 0; i < count; i++) {
-            txns[i]->done = true;
-        }
-    } while (--batches > 0 && e->queue_first != NULL);
+    uint32_t count = take(e, txns);
+    sop_mutex_unlock(&e->queue);
+    run_all(e, &b, txns, count);
+    sop_mutex_lock(&e->queue);
+    for (uint32_t i = 0; i < count; i++) {
+        txns[i]->done = true;
+    }
     e->leading = false;
     sop_cond_broadcast(&e->queue_moved);
 }
