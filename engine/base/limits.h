@@ -16,7 +16,7 @@
 #define SOP_LEVELS_MAX           24  /* height of a tree; more is DATA_LOSS */
 #define SOP_BATCH_TXNS_MAX       256 /* transactions in a batch; the rest wait */
 #define SOP_BATCH_BYTES_SOFT     (1u << 20) /* a batch stops taking more transactions here */
-#define SOP_CHAIN_DIR_SLOTS      64 /* slots of one chain directory (docs/ARCHITECTURE.md 7) */
+#define SOP_CHAIN_DIR_SLOTS      64 /* slots of one chain directory (docs/ARCHITECTURE.md 8) */
 #define SOP_JOURNAL_BYTES_MIN    (1u << 20)   /* first journal file of a member */
 #define SOP_JOURNAL_BYTES_LEAST  (64u * 1024) /* the same when the volume is nearly full */
 #define SOP_JOURNAL_BYTES_MAX    (64u << 20)  /* files double up to it */

@@ -179,6 +179,16 @@ int sop_db__identity_read(struct sop_volume *v, const char *name, struct sop_ide
 #define NEW_NAME       "sop.db.new-"
 #define NEW_NAME_BYTES (sizeof NEW_NAME + 16)
 
+/* What lies beside sop.db in the folder of a database. */
+static const char *const names_beside[] = {"chain",
+                                           "members",
+                                           "registry",
+                                           "checkpoints",
+                                           "packs",
+                                           SOP_BALLAST_NAME,
+                                           SOP_BALLAST_OPEN_NAME,
+                                           SOP_OPTIONS_NAME};
+
 static bool is_new_name(const char *name)
 {
     return strncmp(name, NEW_NAME, sizeof NEW_NAME - 1) == 0;
@@ -186,17 +196,9 @@ static bool is_new_name(const char *name)
 
 static int only_ours(void *arg, const char *name, struct sop_err *err)
 {
-    static const char *const ours[] = {"chain",
-                                       "members",
-                                       "registry",
-                                       "checkpoints",
-                                       "packs",
-                                       SOP_BALLAST_NAME,
-                                       SOP_BALLAST_OPEN_NAME,
-                                       SOP_OPTIONS_NAME};
     const struct sop_volume *v = arg;
-    for (size_t i = 0; i < SOP_ARRAY_LEN(ours); i++) {
-        if (strcmp(name, ours[i]) == 0 || is_new_name(name)) {
+    for (size_t i = 0; i < SOP_ARRAY_LEN(names_beside); i++) {
+        if (strcmp(name, names_beside[i]) == 0 || is_new_name(name)) {
             return 0; /* left by a creation that did not finish: harmless */
         }
     }
@@ -633,16 +635,8 @@ int sop_db_destroy(const char *folder, struct sop_err *err)
         sop_db_abandon(&db);
     }
     /* sop.db last: as long as it is there, what was cut short can be done again. */
-    static const char *const names[] = {"chain",
-                                        "members",
-                                        "registry",
-                                        "checkpoints",
-                                        "packs",
-                                        SOP_BALLAST_NAME,
-                                        SOP_BALLAST_OPEN_NAME,
-                                        SOP_OPTIONS_NAME};
-    for (size_t i = 0; i < SOP_ARRAY_LEN(names) && rc == 0; i++) {
-        rc = sop_volume_remove_tree(v, names[i], err);
+    for (size_t i = 0; i < SOP_ARRAY_LEN(names_beside) && rc == 0; i++) {
+        rc = sop_volume_remove_tree(v, names_beside[i], err);
     }
     if (rc == 0) {
         rc = sop_volume_dir_sync(v, "", err);

@@ -490,7 +490,7 @@ static void run_all(struct sop_engine *e, struct batch *b, struct sop_txn **txns
         reserve(b, txns[0]);
     } else {
         int rc = run(b, txns, count);
-        if (rc != 0 && count > 1 && sop_err_class(rc) != SOP_CLASS_FATAL) {
+        if (rc != 0 && count > 1 && sop_engine_check(e, NULL) == 0) { /* nobody ended it */
             for (uint32_t i = 0; i < count;
                  i++) { /* one that is too much must not hurt others */
                 if (txns[i]->rc == rc) {

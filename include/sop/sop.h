@@ -180,8 +180,8 @@ struct sop_verify_result {
  * as an error until a new one has taken its place. What history lies behind the newest
  * checkpoint is proved by opening. With `deep` every record of every pack file is read, too,
  * the history since the older checkpoint (all of it while there is one), and every small file;
- * damage that nothing depends on,
- * and that a power loss may leave as well, is a warning. *result (may be NULL) is filled. Any
+ * damage that nothing depends on, and that a power loss may leave as well, is a warning.
+ * *result (may be NULL) is filled. Any
  * thread; the maintenance of the database waits meanwhile, so report and progress must not call
  * it. UNSUPPORTED: the comparer of a store was not given; nothing was looked at. DATA_LOSS if
  * result->errors != 0; each finding goes to report (may be NULL). BUSY: of a read_only database
